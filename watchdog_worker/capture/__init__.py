@@ -1,0 +1,187 @@
+"""One picture of the process, taken from the monitor thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TypeVar
+
+from watchdog_worker.capture import osthreads, process, stacks, tasks
+from watchdog_worker.capture.profile import Samples
+from watchdog_worker.capture.sources import Sources
+from watchdog_worker.model import (
+    LoopLag,
+    Process,
+    Profile,
+    SampledStack,
+    Snapshot,
+    TaskGroup,
+    Tasks,
+    ThreadStack,
+)
+
+T = TypeVar("T")
+
+_TASKS_S = 0.5
+_KERNEL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one picture may show."""
+
+    max_tasks: int
+    max_threads: int
+    max_frames: int
+    with_locals: bool
+
+
+@dataclass(slots=True)
+class _Raw:
+    """What was seen, before sources are read; each part empty where it could not be."""
+
+    threads: list[stacks.RawThread] = field(default_factory=list)
+    threads_total: int | None = None
+    tasks: tasks.RawTasks | None = None
+    kernel: dict[int, osthreads.KernelView] = field(default_factory=dict)
+    process: Process | None = None
+
+
+class Camera:
+    """Takes snapshots of one process and its loop."""
+
+    def __init__(self, loop_thread_id: int, limits: Limits) -> None:
+        self._loop_thread_id = loop_thread_id
+        self._limits = limits
+
+    def sample(self) -> stacks.RawStack | None:
+        """The loop thread's stack alone; costs some microseconds."""
+        return stacks.loop_stack(self._loop_thread_id, self._limits.max_frames)
+
+    def take(
+        self,
+        loop: asyncio.AbstractEventLoop | None,
+        lag: LoopLag | None = None,
+        samples: Samples | None = None,
+    ) -> Snapshot:
+        """The whole picture. Never raises: a part that fails is missing and said to be.
+
+        What moves is read first and in pure Python; what has to ask the kernel or a disk comes
+        after, so that it cannot blur the rest.
+        """
+        began = monotonic()
+        limits, raw, incomplete = self._limits, _Raw(), list[str]()
+        found = _attempt("threads", incomplete, lambda: stacks.all_threads(
+            self._loop_thread_id, limits.max_threads, limits.max_frames, limits.with_locals))
+        raw.threads, raw.threads_total = found or ([], None)
+        if loop is not None:
+            raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
+                loop, limits.max_frames, _TASKS_S))
+        raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        raw.process = _attempt("process", incomplete, process.figures)
+        return self._developed(raw, lag, samples, began, incomplete)
+
+    def develop_samples(self, samples: Samples) -> Snapshot:
+        """A snapshot of nothing but the profile, for a stall that is over."""
+        return self._developed(_Raw(), None, samples, monotonic(), [])
+
+    def _developed(
+        self, raw: _Raw, lag: LoopLag | None, samples: Samples | None,
+        began: float, incomplete: list[str],
+    ) -> Snapshot:
+        groups = raw.tasks.groups[: self._limits.max_tasks] if raw.tasks else []
+        sampled = samples.most_common() if samples else []
+        sources = Sources(_all_frames(raw, groups, sampled))
+        if not sources.complete:
+            incomplete.append("source lines: reading them took too long")
+        return Snapshot(
+            threads=tuple(_thread(each, raw.kernel, sources) for each in raw.threads),
+            threads_total=raw.threads_total,
+            tasks=_tasks(raw.tasks, groups, sources) if raw.tasks else None,
+            process=raw.process,
+            loop_lag=lag,
+            profile=_profile(samples, sampled, sources) if samples and sampled else None,
+            capture_s=round(monotonic() - began, 4),
+            incomplete=tuple(incomplete),
+        )
+
+
+def _attempt(part: str, incomplete: list[str], look: Callable[[], T]) -> T | None:
+    try:
+        return look()
+    except Exception as error:
+        incomplete.append(f"{part}: {type(error).__name__}")
+        return None
+
+
+def _kernel_views(threads: list[stacks.RawThread]) -> dict[int, osthreads.KernelView]:
+    """The loop thread's view always, the others' as far as the time goes.
+
+    Each file read gives up the GIL; beside a thread that computes without pause it comes back
+    only after a switch interval, so a hundred threads could cost seconds.
+    """
+    views: dict[int, osthreads.KernelView] = {}
+    deadline = monotonic() + _KERNEL_S
+    for thread in threads:
+        if thread.native_id is not None and (thread.loop or monotonic() < deadline):
+            views[thread.id] = osthreads.look(thread.native_id)
+    return views
+
+
+def _all_frames(
+    raw: _Raw, groups: list[tasks.RawGroup], sampled: list[tuple[int, tuple[stacks.RawFrame, ...]]]
+) -> Iterator[stacks.RawFrame]:
+    for thread in raw.threads:
+        yield from thread.stack.frames
+    for group in groups:
+        yield from group.chain
+    for _, frames in sampled:
+        yield from frames
+
+
+def _thread(
+    raw: stacks.RawThread, kernel: dict[int, osthreads.KernelView], sources: Sources
+) -> ThreadStack:
+    view = kernel.get(raw.id, osthreads.KernelView())
+    cut = raw.stack.total > len(raw.stack.frames)
+    return ThreadStack(
+        id=raw.id,
+        name=raw.name,
+        loop=raw.loop,
+        frames=sources.frames(raw.stack.frames),
+        native_id=raw.native_id,
+        state=view.state,
+        cpu_s=view.cpu_s,
+        wait=view.wait,
+        frames_total=raw.stack.total if cut else None,
+    )
+
+
+def _tasks(raw: tasks.RawTasks, groups: list[tasks.RawGroup], sources: Sources) -> Tasks:
+    return Tasks(
+        total=raw.total,
+        groups=tuple(
+            TaskGroup(
+                count=group.count,
+                names=tuple(group.names),
+                await_chain=sources.frames(group.chain),
+                awaits=group.awaits,
+                running=group.running or None,
+            )
+            for group in groups
+        ),
+        groups_omitted=len(raw.groups) - len(groups) or None,
+        unread=raw.unread or None,
+    )
+
+
+def _profile(
+    samples: Samples, sampled: list[tuple[int, tuple[stacks.RawFrame, ...]]], sources: Sources
+) -> Profile:
+    return Profile(
+        samples=samples.total,
+        seconds=round(samples.last - samples.first, 3),
+        stacks=tuple(SampledStack(count, sources.frames(frames)) for count, frames in sampled),
+    )

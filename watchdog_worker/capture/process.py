@@ -1,0 +1,86 @@
+"""Figures of the whole process and its control group. Runs in the monitor thread."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+from watchdog_worker.model import Process
+
+_CGROUP = "/sys/fs/cgroup"
+_CGROUP_FILES = {
+    "memory.current": "memory_current_bytes",
+    "memory.max": "memory_max_bytes",
+    "pids.current": "pids_current",
+}
+_CGROUP_KEYS = {
+    "memory.events": ("oom", "oom_kill"),
+    "cpu.stat": ("nr_throttled", "throttled_usec"),
+}
+
+
+def figures() -> Process:
+    """What the operating system counts for us now; parts it does not tell are None."""
+    times = os.times()
+    return Process(
+        rss_bytes=_rss(),
+        cpu_user_s=round(times.user, 3),
+        cpu_system_s=round(times.system, 3),
+        threads=_entries("/proc/self/task"),
+        open_fds=_open_fds(),
+        cgroup=_cgroup() or None,
+    )
+
+
+def _rss() -> int | None:
+    text = _read("/proc/self/statm")
+    if text:
+        return int(text.split()[1]) * resource.getpagesize()
+    if sys.platform == "darwin":  # the peak, in bytes there
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def _entries(folder: str) -> int | None:
+    try:
+        return len(os.listdir(folder))
+    except OSError:
+        return None
+
+
+def _open_fds() -> int | None:
+    # Linux 6.2 and later keep the count as the folder's size; listing it would cost a pass.
+    try:
+        size = os.stat("/proc/self/fd").st_size
+    except OSError:
+        return _entries("/dev/fd")
+    return size or _entries("/proc/self/fd")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read(4096)
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _cgroup() -> dict[str, int]:
+    """The limits and events of our control group (version 2), those that are set."""
+    own = next((line[3:].strip() for line in _read("/proc/self/cgroup").splitlines()
+                if line.startswith("0::")), None)
+    if own is None:
+        return {}
+    folder = _CGROUP + (own if os.path.isdir(_CGROUP + own) else "")
+    found = {}
+    for file, name in _CGROUP_FILES.items():
+        text = _read(f"{folder}/{file}").strip()
+        if text.isdigit():
+            found[name] = int(text)
+    for file, keys in _CGROUP_KEYS.items():
+        for line in _read(f"{folder}/{file}").splitlines():
+            key, _, value = line.partition(" ")
+            if key in keys and value.isdigit():
+                found[f"{file.partition('.')[0]}_{key}"] = int(value)
+    return found

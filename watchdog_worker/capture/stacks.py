@@ -1,0 +1,145 @@
+"""The Python stacks of all threads. Runs in the monitor thread, takes no lock.
+
+Everything here works on references that the garbage collector could otherwise free, while the
+other threads go on: a frame is reduced to its code object and line at once, and no frame is
+kept.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from types import CodeType, FrameType
+
+from watchdog_worker.capture import appcode
+from watchdog_worker.capture.saferepr import safe_locals
+
+OWN_THREAD_PREFIX = "watchdog-"
+"""Our own threads' names begin with this; they are left out of every picture."""
+
+_WALK_LIMIT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """A frame as it was seen: enough to make a `Frame` of later, without its source."""
+
+    code: CodeType
+    line: int
+    locals: dict[str, str] | None = None
+    omitted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawStack:
+    """A stack, outermost frame first; `total` is its whole depth."""
+
+    frames: tuple[RawFrame, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawThread:
+    """A thread as Python knows it."""
+
+    id: int
+    name: str
+    native_id: int | None
+    loop: bool
+    stack: RawStack
+
+
+def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) -> RawStack:
+    """The stack that ends in `frame`: its inner two thirds of `max_frames` and its outer third.
+
+    A stack of 10,000 frames is walked once and cut in the middle, where recursion repeats.
+    """
+    inner_size = max(1, max_frames * 2 // 3)
+    inner: list[FrameType] = []
+    outer: deque[FrameType] = deque(maxlen=max(1, max_frames - inner_size))
+    total = 0
+    while frame is not None and total < _WALK_LIMIT:
+        (inner if total < inner_size else outer).append(frame)
+        total += 1
+        frame = frame.f_back
+    omitted = total - len(inner) - len(outer)
+    frames = [_raw(each, with_locals) for each in reversed(outer)]
+    if omitted and frames:
+        last = frames[-1]
+        frames[-1] = RawFrame(last.code, last.line, last.locals, omitted)
+    frames += [_raw(each, with_locals) for each in reversed(inner)]
+    return RawStack(tuple(frames), total)
+
+
+def _raw(frame: FrameType, with_locals: bool) -> RawFrame:
+    code = frame.f_code
+    if with_locals and appcode.is_application(code.co_filename):
+        return RawFrame(code, frame.f_lineno or 0, safe_locals(frame))
+    return RawFrame(code, frame.f_lineno or 0)
+
+
+def loop_stack(loop_thread_id: int, max_frames: int) -> RawStack | None:
+    """The loop thread's stack alone, for a sample."""
+    frame = sys._current_frames().get(loop_thread_id)
+    return None if frame is None else walk(frame, max_frames)
+
+
+def all_threads(
+    loop_thread_id: int, max_threads: int, max_frames: int, with_locals: bool
+) -> tuple[list[RawThread], int]:
+    """The threads, the loop's first, at most `max_threads`; and how many there are.
+
+    Our own threads do not count.
+    """
+    known = _known_threads()
+    frames = {
+        ident: frame for ident, frame in sys._current_frames().items()
+        if not _name(known.get(ident)).startswith(OWN_THREAD_PREFIX)
+    }
+    order = sorted(frames, key=lambda ident: ident != loop_thread_id)
+    threads = [
+        RawThread(
+            id=ident,
+            name=_name(known.get(ident)),
+            native_id=_native_id(known.get(ident)),
+            loop=ident == loop_thread_id,
+            stack=walk(frames[ident], max_frames, with_locals),
+        )
+        for ident in islice(order, max_threads)
+    ]
+    return threads, len(frames)
+
+
+def _known_threads() -> dict[int, threading.Thread]:
+    # Not threading.enumerate(): it takes a lock that the blocked thread may hold.
+    return dict(threading._active)  # type: ignore[attr-defined]
+
+
+def _name(thread: threading.Thread | None) -> str:
+    try:
+        return str(thread._name) if thread is not None else ""  # type: ignore[attr-defined]
+    except Exception:  # a subclass may have made anything of it
+        return ""
+
+
+def _native_id(thread: threading.Thread | None) -> int | None:
+    try:
+        native_id = thread.native_id if thread is not None else None
+    except Exception:
+        return None
+    return native_id if isinstance(native_id, int) else None
+
+
+Place = tuple[tuple[int, int], ...]
+
+
+def place(frames: Iterable[RawFrame]) -> Place:
+    """What two stacks at the same place have in common; good while the frames are kept.
+
+    By the identity of the code objects: hashing one goes over its whole bytecode.
+    """
+    return tuple((id(frame.code), frame.line) for frame in frames)

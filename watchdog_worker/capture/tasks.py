@@ -1,0 +1,171 @@
+"""All tasks of the loop with their await chains, grouped by where they wait.
+
+Runs in the monitor thread while the loop may go on: the set of tasks can change under our
+hands, and a coroutine can move between two looks at it. Each task is read on its own and one
+that cannot be read is counted and left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from types import CodeType
+from typing import Any
+
+from watchdog_worker.capture.saferepr import type_name
+from watchdog_worker.capture.stacks import RawFrame
+
+_MAX_CHAIN = 200
+_MAX_NAMES = 5
+_NAME_CHARS = 100
+
+
+@dataclass(slots=True)
+class RawGroup:
+    """Tasks at one place, while they are being counted."""
+
+    chain: tuple[RawFrame, ...]
+    awaits: str | None
+    running: bool
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RawTasks:
+    """All tasks of a loop, the largest group first, the running task before all."""
+
+    total: int
+    groups: list[RawGroup]
+    unread: int
+
+
+def all_tasks(
+    loop: asyncio.AbstractEventLoop, max_frames: int, budget_s: float
+) -> RawTasks:
+    """The loop's tasks, read for at most `budget_s` seconds; what is left then is counted.
+
+    Raises RuntimeError if the set of tasks never held still long enough to be copied.
+    """
+    tasks = _copy_of_tasks(loop)
+    current = asyncio.tasks._current_tasks.get(loop)
+    deadline = monotonic() + budget_s
+    groups: dict[tuple[Any, ...], RawGroup] = {}
+    unread = 0
+    for count, task in enumerate(tasks):
+        if count % 64 == 0 and monotonic() > deadline:
+            unread += len(tasks) - count
+            break
+        try:
+            _add(task, task is current, max_frames, groups)
+        except Exception:  # it ended or moved while we looked, or it is a task of foreign make
+            unread += 1
+    ordered = sorted(groups.values(), key=lambda group: (not group.running, -group.count))
+    return RawTasks(len(tasks), ordered, unread)
+
+
+def _copy_of_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    # all_tasks() retries on its own while the set changes, and gives up after 1,000 times.
+    return list(asyncio.all_tasks(loop))
+
+
+def _add(task: Any, running: bool, max_frames: int, groups: dict[Any, RawGroup]) -> None:
+    chain, awaited = await_chain(task)
+    awaits = None if running else _describe(awaited)
+    key = (running, awaits, tuple((id(code), line) for code, line in chain))
+    group = groups.get(key)
+    if group is None:
+        group = groups[key] = RawGroup(_cut(chain, max_frames), awaits, running)
+    group.count += 1
+    if len(group.names) < _MAX_NAMES:
+        group.names.append(str(task.get_name())[:_NAME_CHARS])
+
+
+def await_chain(task: Any) -> tuple[list[tuple[CodeType, int]], Any]:
+    """The (code, line) pairs of a task's await chain, outermost first, and what ends it.
+
+    Goes through coroutines, generators, asynchronous generators and the objects that drive
+    them, on into tasks that are awaited, and through `gather` into its first pending child.
+    """
+    chain: list[tuple[CodeType, int]] = []
+    seen: set[int] = set()
+    link: Any = task.get_coro()
+    ends: Any = None
+    while link is not None and len(chain) < _MAX_CHAIN and id(link) not in seen:
+        seen.add(id(link))
+        frame = _frame(link)
+        if frame is not None:
+            chain.append((frame.f_code, frame.f_lineno or 0))
+        ends, link = link, _next(link)
+    return chain, ends
+
+
+def _frame(link: Any) -> Any:
+    return _first_of(link, ("cr_frame", "ag_frame", "gi_frame"))
+
+
+def _next(link: Any) -> Any:
+    """What `link` waits for, None at the end of the chain."""
+    if _is_future(link):
+        return _behind_future(link)
+    awaited = _first_of(link, ("cr_await", "ag_await", "gi_yieldfrom"))
+    if awaited is not None:
+        return awaited
+    # What drives an asynchronous generator, a coroutine or a future from `await` (asend,
+    # anext, coroutine_wrapper, FutureIter) names its object only to the garbage collector.
+    if type(link).__module__ in ("builtins", "_asyncio"):
+        return next(_awaitables(link), None)
+    return None
+
+
+def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
+    # Asked of the type first: an instance's __getattr__ may be foreign code.
+    for attribute in attributes:
+        if hasattr(type(link), attribute):
+            return getattr(link, attribute)
+    return None
+
+
+def _is_future(link: Any) -> bool:
+    return issubclass(type(link), asyncio.Future)
+
+
+def _awaitables(link: Any) -> Iterator[Any]:
+    for referent in gc.get_referents(link):
+        if _frame(referent) is not None or _is_future(referent):
+            yield referent
+
+
+def _behind_future(future: Any) -> Any:
+    if issubclass(type(future), asyncio.Task):
+        return future.get_coro()
+    for child in getattr(future, "_children", ()):  # gather's future
+        if not child.done():
+            return child
+    return None
+
+
+def _describe(awaited: Any) -> str | None:
+    """What ends an await chain, in a few words and without its repr."""
+    if not _is_future(awaited):
+        return None
+    children = getattr(awaited, "_children", None)
+    if children is not None:
+        pending = sum(1 for child in children if not child.done())
+        return f"gather of {len(children)}, {pending} pending"
+    state = "done" if awaited.done() else "pending"
+    return f"{type_name(type(awaited))} {state}"
+
+
+def _cut(chain: list[tuple[CodeType, int]], max_frames: int) -> tuple[RawFrame, ...]:
+    if len(chain) <= max_frames:
+        return tuple(RawFrame(code, line) for code, line in chain)
+    inner = max(1, max_frames * 2 // 3)
+    outer = max(1, max_frames - inner)
+    frames = [RawFrame(code, line) for code, line in chain[:outer] + chain[-inner:]]
+    omitted = len(chain) - outer - inner
+    frames[outer - 1] = RawFrame(*chain[outer - 1], omitted=omitted)
+    return tuple(frames)

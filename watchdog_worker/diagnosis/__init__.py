@@ -1,0 +1,18 @@
+"""Why the loop is blocked. Pure: a Snapshot in, a Diagnosis out."""
+
+from __future__ import annotations
+
+from watchdog_worker.model import Diagnosis, Frame, Snapshot
+
+
+def diagnose(snapshot: Snapshot) -> Diagnosis | None:
+    """Who blocks the loop in this picture, None where the loop thread could not be read."""
+    thread = snapshot.loop_thread
+    if thread is None or not thread.frames:
+        return None
+    return Diagnosis(culprit=culprit(thread.frames), blocking_call=thread.frames[-1])
+
+
+def culprit(frames: tuple[Frame, ...]) -> Frame | None:
+    """The innermost frame of the application's own code; frames are outermost first."""
+    return next((frame for frame in reversed(frames) if frame.app), None)

@@ -1,0 +1,206 @@
+"""The values that travel from capture to the sinks, and their plain form.
+
+Every stage of the pipe hands one frozen value to the next. `to_plain` turns a value into what
+`json.dumps` takes; the result is the report of schema 1, so field names here are public.
+Times are in seconds, sizes in bytes. A key that does not apply is absent: `None` and empty
+collections are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One line of a stack: where it is and what stands there."""
+
+    file: str
+    line: int
+    function: str
+    code: str | None = None
+    app: bool | None = None
+    """True for the application's own code, absent for libraries and the interpreter."""
+    locals: dict[str, str] | None = None
+    omitted: int | None = None
+    """How many frames were left out between this one and the next (deep recursion)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWait:
+    """What the operating system says a thread waits for; each part only where it is told."""
+
+    wchan: str | None = None
+    syscall: str | None = None
+    fd: int | None = None
+    target: str | None = None
+    """The file, socket or child process behind the call, such as `tcp 10.0.3.4:5432`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStack:
+    """One thread, its frames outermost first."""
+
+    id: int
+    name: str
+    loop: bool
+    frames: tuple[Frame, ...]
+    native_id: int | None = None
+    state: str | None = None
+    cpu_s: float | None = None
+    wait: KernelWait | None = None
+    frames_total: int | None = None
+    """Depth of the whole stack, where `frames` shows less than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroup:
+    """Tasks that wait at the same place."""
+
+    count: int
+    names: tuple[str, ...]
+    await_chain: tuple[Frame, ...]
+    awaits: str | None = None
+    """What the innermost frame awaits, such as `Future` or `gather of 3, 2 pending`."""
+    running: bool | None = None
+    """True for the task that holds the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """All tasks of the loop."""
+
+    total: int
+    groups: tuple[TaskGroup, ...]
+    groups_omitted: int | None = None
+    unread: int | None = None
+    """Tasks that were counted but not looked at, because the time for it was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledStack:
+    """A stack that was seen `count` times."""
+
+    count: int
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The samples of the loop thread's stack during a stall, most frequent first."""
+
+    samples: int
+    seconds: float
+    stacks: tuple[SampledStack, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Figures of the whole worker process."""
+
+    rss_bytes: int | None = None
+    cpu_user_s: float | None = None
+    cpu_system_s: float | None = None
+    threads: int | None = None
+    open_fds: int | None = None
+    cgroup: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLag:
+    """How late the heartbeat's beats came since boot: a histogram with fixed buckets."""
+
+    le: tuple[float, ...]
+    """Upper bounds of the buckets; one more bucket holds everything above the last."""
+    counts: tuple[int, ...]
+    sum_s: float
+    max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """How long the loop has been silent and how long the arbiter will bear it."""
+
+    blocked_s: float
+    phase: str
+    timeout_s: float
+    kill_in_s: float | None = None
+    gil_held: bool | None = None
+    withheld: int | None = None
+    """Stalls that the rate limit kept back since the last one that was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One picture of the process."""
+
+    threads: tuple[ThreadStack, ...] = ()
+    threads_total: int | None = None
+    tasks: Tasks | None = None
+    process: Process | None = None
+    loop_lag: LoopLag | None = None
+    profile: Profile | None = None
+    capture_s: float = 0.0
+    incomplete: tuple[str, ...] = ()
+    """What could not be captured and why, a sentence each."""
+
+    @property
+    def loop_thread(self) -> ThreadStack | None:
+        """The loop thread's stack, if it could be read."""
+        return next((thread for thread in self.threads if thread.loop), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why the loop is blocked."""
+
+    culprit: Frame | None = None
+    """The innermost frame of the application's own code."""
+    blocking_call: Frame | None = None
+    """The frame that really blocks: the culprit's own line, or a library's below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One event, told in full."""
+
+    event: str
+    severity: str
+    time: str
+    """RFC 3339, UTC."""
+    pid: int
+    worker_age: int
+    app: str
+    headline: str
+    snapshot: Snapshot
+    stall: Stall | None = None
+    diagnosis: Diagnosis | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report of schema 1: one JSON object, the snapshot's parts at its top level."""
+        plain = {"schema": SCHEMA, **to_plain(self)}
+        plain.update(plain.pop("snapshot", {}))
+        if self.stall is not None:
+            # `null` means "not known" here, which is something else than "does not apply".
+            plain["stall"]["gil_held"] = self.stall.gil_held
+        return plain
+
+
+def to_plain(value: Any) -> Any:
+    """A model value as dicts, lists and scalars, without the keys that do not apply."""
+    if dataclasses.is_dataclass(value):
+        fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {name: to_plain(item) for name, item in fields if not _absent(item)}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return value
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value == () or value == {}

@@ -1,0 +1,1 @@
+"""A report as text. Pure: a value in, text out."""

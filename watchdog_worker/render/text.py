@@ -1,0 +1,188 @@
+"""A report as a readable block: the headline, then what a person asks next.
+
+`lines` yields one line at a time; every line but the headline is indented, so that a line at
+the margin of the log is always the log's own. Foreign text goes through `plain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from watchdog_worker.model import (
+    Diagnosis,
+    Frame,
+    KernelWait,
+    LoopLag,
+    Process,
+    Profile,
+    Report,
+    Snapshot,
+    Stall,
+    Tasks,
+    ThreadStack,
+)
+from watchdog_worker.render.plain import plain
+from watchdog_worker.report import place, short_path
+
+
+def text(report: Report) -> str:
+    """The whole block."""
+    return "\n".join(lines(report))
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The block, a line at a time, without line ends."""
+    yield plain(report.headline)
+    for line in _body(report):
+        yield f"  {line}"
+
+
+def _body(report: Report) -> Iterator[str]:
+    snapshot = report.snapshot
+    yield (f"event {report.event}, worker {report.pid} (number {report.worker_age}), "
+           f"application {plain(report.app)}")
+    if report.stall is not None:
+        yield from _stall(report.stall)
+    if report.diagnosis is not None:
+        yield from _diagnosis(report.diagnosis)
+    if snapshot.profile is not None:
+        yield from _profile(snapshot.profile)
+    yield from _threads(snapshot)
+    if snapshot.tasks is not None:
+        yield from _tasks(snapshot.tasks)
+    yield from _figures(snapshot)
+    for sentence in snapshot.incomplete:
+        yield f"not captured: {plain(sentence)}"
+
+
+def _stall(stall: Stall) -> Iterator[str]:
+    timeout = f"timeout {stall.timeout_s:g} s" if stall.timeout_s else "no timeout"
+    yield f"loop silent for {stall.blocked_s:.2f} s while {stall.phase}, {timeout}"
+    if stall.withheld:
+        yield f"{stall.withheld} more stalls were not told (watchdog_stall_rate_limit)"
+
+
+def _diagnosis(diagnosis: Diagnosis) -> Iterator[str]:
+    if diagnosis.culprit is not None:
+        yield f"your code:  {plain(place(diagnosis.culprit))}"
+    if diagnosis.blocking_call is not None and diagnosis.blocking_call != diagnosis.culprit:
+        yield f"blocked in: {plain(place(diagnosis.blocking_call))}"
+
+
+def _profile(profile: Profile) -> Iterator[str]:
+    yield ""
+    yield f"{profile.samples} samples of the loop thread over {profile.seconds:.1f} s:"
+    for stack in profile.stacks:
+        frame = next((each for each in reversed(stack.frames) if each.app), None)
+        shown = frame or (stack.frames[-1] if stack.frames else None)
+        if shown is not None:
+            yield f"  {100 * stack.count / profile.samples:5.1f} %  {plain(place(shown))}"
+
+
+def _threads(snapshot: Snapshot) -> Iterator[str]:
+    for group in _alike(snapshot.threads):
+        yield ""
+        yield _thread_title(group)
+        yield from _frames(group[0].frames, group[0].frames_total)
+    omitted = (snapshot.threads_total or 0) - len(snapshot.threads)
+    if omitted > 0:
+        yield ""
+        yield f"{omitted} more threads (watchdog_max_threads)"
+
+
+def _alike(threads: Iterable[ThreadStack]) -> list[list[ThreadStack]]:
+    """Threads that stand at the same place together, as a pool's idle ones do."""
+    groups: dict[tuple[bool, tuple[Frame, ...]], list[ThreadStack]] = {}
+    for thread in threads:
+        groups.setdefault((thread.loop, _without_locals(thread.frames)), []).append(thread)
+    return list(groups.values())
+
+
+def _without_locals(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    return tuple(Frame(frame.file, frame.line, frame.function) for frame in frames)
+
+
+def _thread_title(group: list[ThreadStack]) -> str:
+    first = group[0]
+    if len(group) > 1:
+        names = ", ".join(plain(thread.name) or str(thread.id) for thread in group[:3])
+        return f"{len(group)} threads at one place ({names}{', ...' if len(group) > 3 else ''}):"
+    parts = [f"{'loop thread' if first.loop else 'thread'} {plain(first.name) or first.id}"]
+    if first.native_id is not None:
+        parts.append(f"tid {first.native_id}")
+    if first.state is not None:
+        parts.append(first.state)
+    if first.cpu_s is not None:
+        parts.append(f"cpu {first.cpu_s:.2f} s")
+    if first.wait is not None:
+        parts.append(_wait(first.wait))
+    return ", ".join(parts) + ":"
+
+
+def _wait(wait: KernelWait) -> str:
+    words = [f"in {wait.syscall}" if wait.syscall else ""]
+    words.append(f"fd {wait.fd}" if wait.fd is not None else "")
+    words.append(f"on {plain(wait.target)}" if wait.target else "")
+    words.append(f"({plain(wait.wchan)})" if wait.wchan else "")
+    return "waits " + " ".join(word for word in words if word)
+
+
+def _frames(frames: tuple[Frame, ...], total: int | None = None) -> Iterator[str]:
+    for frame in frames:
+        mark = ">" if frame.app else " "
+        yield f"{mark} {plain(short_path(frame.file))}:{frame.line} in {plain(frame.function)}"
+        if frame.code:
+            yield f"      {plain(frame.code)}"
+        for name, value in (frame.locals or {}).items():
+            yield f"        {plain(name)} = {plain(value)}"
+        if frame.omitted:
+            of = f" of {total}" if total else ""
+            yield f"  ... {frame.omitted}{of} frames left out (watchdog_max_frames) ..."
+
+
+def _tasks(tasks: Tasks) -> Iterator[str]:
+    yield ""
+    yield f"{tasks.total} tasks:"
+    for group in tasks.groups:
+        names = ", ".join(plain(name) for name in group.names)
+        more = ", ..." if group.count > len(group.names) else ""
+        awaits = f", awaiting {plain(group.awaits)}" if group.awaits else ""
+        holds = ", holds the loop (see the loop thread)" if group.running else ""
+        yield f"  {group.count} x {names}{more}{awaits}{holds}"
+        for line in _frames(group.await_chain):
+            yield f"  {line}"
+    if tasks.groups_omitted:
+        yield f"  {tasks.groups_omitted} more groups (watchdog_max_tasks)"
+    if tasks.unread:
+        yield f"  {tasks.unread} tasks ended or were not reached while they were read"
+
+
+def _figures(snapshot: Snapshot) -> Iterator[str]:
+    yield ""
+    if snapshot.process is not None:
+        yield _process(snapshot.process)
+    if snapshot.loop_lag is not None:
+        yield _lag(snapshot.loop_lag)
+    yield f"this picture took {snapshot.capture_s * 1000:.0f} ms"
+
+
+def _process(process: Process) -> str:
+    parts = []
+    if process.rss_bytes is not None:
+        parts.append(f"{process.rss_bytes / 2**20:.0f} MiB resident")
+    if process.cpu_user_s is not None:
+        parts.append(f"cpu {process.cpu_user_s:.2f} s user {process.cpu_system_s:.2f} s system")
+    if process.threads is not None:
+        parts.append(f"{process.threads} threads")
+    if process.open_fds is not None:
+        parts.append(f"{process.open_fds} open descriptors")
+    parts += [f"{name} {value}" for name, value in (process.cgroup or {}).items()]
+    return "process: " + ", ".join(parts)
+
+
+def _lag(lag: LoopLag) -> str:
+    beats = sum(lag.counts)
+    late = [f"{count} over {bound:g} s"
+            for bound, count in zip(lag.le, lag.counts[1:], strict=True) if count and bound >= 0.01]
+    return (f"heartbeat: {beats} beats, latest by {lag.max_s:.3f} s"
+            + (f" ({', '.join(late)})" if late else ""))

@@ -1,0 +1,112 @@
+"""The heartbeat: the loop shows that it lives, to the monitor and to the arbiter.
+
+Runs in the loop thread; the monitor thread reads the attributes without a lock. Each is one
+reference that is replaced whole, so a reader sees the old value or the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from bisect import bisect_left
+from collections.abc import Callable
+from time import monotonic
+
+from watchdog_worker.model import LoopLag
+
+STARTUP, SERVING, SHUTDOWN = "startup", "serving", "shutdown"
+
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the lag histogram's buckets, in seconds."""
+
+
+class Heartbeat:
+    """Beats every `interval` seconds on the loop, and notifies the arbiter once it serves.
+
+    A chain of timers and no task: an application that cancels all tasks cannot reach it, it
+    appears in nobody's list of tasks, and it goes on for as long as the loop turns (lifespan,
+    drain, the clean-up after the server has returned).
+
+    The arbiter is not notified during startup: it never kills a worker that has not notified
+    yet, and a lifespan that blocks for longer than `timeout` while it loads must go on to work
+    as it does on a plain UvicornWorker.
+    """
+
+    __slots__ = (
+        "interval", "loop", "phase", "last_sign", "last_notify", "failure",
+        "_notify", "_on_failure", "_due", "_counts", "_sum", "_max", "_context",
+    )
+
+    def __init__(
+        self,
+        interval: float,
+        notify: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.interval = interval
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.phase = STARTUP
+        self.last_sign: float | None = None
+        """When the loop last showed life (monotonic), None until it runs."""
+        self.last_notify = 0.0
+        self.failure: BaseException | None = None
+        """Why the arbiter could not be notified; it is told once."""
+        self._notify = notify
+        self._on_failure = on_failure
+        self._due = 0.0
+        self._counts = [0] * (len(LAG_BOUNDS) + 1)
+        self._sum = 0.0
+        self._max = 0.0
+        # Not the context of whoever starts us: a timer would keep it alive for ever.
+        self._context = contextvars.Context()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take up beating on this loop, at once; call it in the loop's thread."""
+        self.loop = loop
+        self._due = monotonic()
+        self._beat()
+
+    def serve(self) -> None:
+        """Startup is over: from now on the arbiter is notified, beginning at once."""
+        self.phase = SERVING
+        self._tell_arbiter(monotonic())
+
+    def drain(self) -> None:
+        """Shutdown has begun; the arbiter is notified on."""
+        self.phase = SHUTDOWN
+
+    def sign(self) -> None:
+        """A request enters or leaves: the loop lives, even if it never gets round to a timer.
+
+        Ready callbacks run before due timers, so a handful of requests that each block for a
+        second keeps the timers waiting for the sum of them.
+        """
+        now = self.last_sign = monotonic()
+        if now - self.last_notify >= self.interval and self.phase is not STARTUP:
+            self._tell_arbiter(now)
+
+    @property
+    def lag(self) -> LoopLag:
+        """The lateness of all beats so far."""
+        return LoopLag(LAG_BOUNDS, tuple(self._counts), round(self._sum, 6), round(self._max, 6))
+
+    def _beat(self) -> None:
+        now = self.last_sign = monotonic()
+        lag = max(0.0, now - self._due)
+        self._counts[bisect_left(LAG_BOUNDS, lag)] += 1
+        self._sum += lag
+        self._max = max(self._max, lag)
+        if self.phase is not STARTUP:
+            self._tell_arbiter(now)
+        self._due = now + self.interval
+        assert self.loop is not None
+        self.loop.call_later(self.interval, self._beat, context=self._context)
+
+    def _tell_arbiter(self, now: float) -> None:
+        self.last_notify = now
+        try:
+            self._notify()
+        except Exception as error:
+            if self.failure is None:
+                self.failure = error
+                self._on_failure(error)

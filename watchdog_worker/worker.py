@@ -1,0 +1,117 @@
+"""The worker class: gunicorn's and uvicorn's overrides, and the wiring of our parts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Any, ClassVar
+
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
+
+from watchdog_worker import settings
+from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.watch import Watch
+
+
+class WatchedServer(Server):
+    """A uvicorn server that tells the heartbeat which phase it is in. Loop thread."""
+
+    heartbeat: Heartbeat
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lifespan startup, behind the boundary: `load` has made the application by now."""
+        self.config.loaded_app = Boundary(self.config.loaded_app, self.heartbeat.sign)
+        await super().startup(sockets=sockets)
+
+    async def main_loop(self) -> None:
+        """Serving."""
+        self.heartbeat.serve()
+        await super().main_loop()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain and lifespan shutdown."""
+        self.heartbeat.drain()
+        await super().shutdown(sockets=sockets)
+
+
+class Worker(UvicornWorker):
+    """uvicorn's gunicorn worker with a watchdog for its event loop.
+
+    `gunicorn -k watchdog_worker.Worker app:app`; settings are `watchdog_*` names in the gunicorn
+    config file. With `watchdog_enabled = False` it is a plain UvicornWorker.
+    """
+
+    _last_good: ClassVar[dict[str, Any]] = {}
+    """The settings of the last config that was right; lives in the arbiter."""
+
+    watch: Watch | None = None
+    """What watches this worker; None in the arbiter and while it is switched off."""
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Arbiter, first start: adopt the settings. Raises RuntimeError, gunicorn's clean end."""
+        try:
+            cls._last_good, warnings = settings.adopt(cfg)
+        except settings.SettingsError as error:
+            raise RuntimeError(str(error)) from None
+        for warning in warnings:
+            log.warning("watchdog: %s", warning)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Arbiter, before every fork; the first worker after HUP brings a config to adopt."""
+        super().__init__(*args, **kwargs)
+        if not settings.adopted(self.cfg):
+            self._adopt_reloaded()
+
+    def _adopt_reloaded(self) -> None:
+        cls = type(self)
+        try:
+            cls._last_good, _ = settings.adopt(self.cfg)
+        except Exception as error:  # whatever it is, the arbiter must live
+            self.log.error("watchdog: %s; all watchdog settings stay as they were", error)
+            settings.insert(self.cfg, cls._last_good)
+
+    def load_wsgi(self) -> None:
+        """Worker process, before the application is imported: begin to watch."""
+        if self.cfg.watchdog_enabled:
+            self._begin_watch()
+        super().load_wsgi()
+
+    def _begin_watch(self) -> None:
+        try:
+            self.watch = Watch(self)
+            self.watch.start()
+        except Exception as error:  # an unwatched worker is better than none
+            self.watch = None
+            self.log.error("watchdog: could not start, the worker serves without: %s: %s",
+                           type(error).__name__, error)
+
+    async def _serve(self) -> None:
+        if self.watch is None:
+            return await super()._serve()
+        self.watch.heartbeat.start(asyncio.get_running_loop())
+        self.config.app = self.wsgi
+        server = WatchedServer(config=self.config)
+        server.heartbeat = self.watch.heartbeat
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def run(self) -> None:
+        """Worker process: run the loop until the server has ended."""
+        try:
+            super().run()
+        finally:
+            if self.watch is not None:
+                self.watch.loop_ended()
+
+
+class H11Worker(Worker):
+    """The same on asyncio's own loop and the h11 parser, in pure Python."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "asyncio", "http": "h11"}  # type: ignore[misc]
