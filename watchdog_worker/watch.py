@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -45,7 +44,7 @@ class Watch:
         self._sinks = _sinks(worker)
         self.heartbeat = Heartbeat(
             settings.beat_interval(cfg), worker.notify, self._cannot_notify)
-        self._camera = Camera(threading.get_ident(), Limits(
+        self._camera = Camera(Limits(
             max_tasks=cfg.watchdog_max_tasks,
             max_threads=cfg.watchdog_max_threads,
             max_frames=cfg.watchdog_max_frames,

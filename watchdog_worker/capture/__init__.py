@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
@@ -50,10 +51,13 @@ class _Raw:
 
 
 class Camera:
-    """Takes snapshots of one process and its loop."""
+    """Takes snapshots of one process and its loop; built in the thread that will run the loop."""
 
-    def __init__(self, loop_thread_id: int, limits: Limits) -> None:
-        self._loop_thread_id = loop_thread_id
+    def __init__(self, limits: Limits) -> None:
+        self._loop_thread_id = threading.get_ident()
+        # Asked of the kernel here: after a fork the main Thread object of Python 3.10 to 3.12
+        # still names the parent's.
+        self._loop_native_id = threading.get_native_id()
         self._limits = limits
 
     def sample(self) -> stacks.RawStack | None:
@@ -74,7 +78,8 @@ class Camera:
         began = monotonic()
         limits, raw, incomplete = self._limits, _Raw(), list[str]()
         found = _attempt("threads", incomplete, lambda: stacks.all_threads(
-            self._loop_thread_id, limits.max_threads, limits.max_frames, limits.with_locals))
+            self._loop_thread_id, self._loop_native_id,
+            limits.max_threads, limits.max_frames, limits.with_locals))
         raw.threads, raw.threads_total = found or ([], None)
         if loop is not None:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(

@@ -89,7 +89,8 @@ def loop_stack(loop_thread_id: int, max_frames: int) -> RawStack | None:
 
 
 def all_threads(
-    loop_thread_id: int, max_threads: int, max_frames: int, with_locals: bool
+    loop_thread_id: int, loop_native_id: int,
+    max_threads: int, max_frames: int, with_locals: bool,
 ) -> tuple[list[RawThread], int]:
     """The threads, the loop's first, at most `max_threads`; and how many there are.
 
@@ -105,7 +106,8 @@ def all_threads(
         RawThread(
             id=ident,
             name=_name(known.get(ident)),
-            native_id=_native_id(known.get(ident)),
+            native_id=(loop_native_id if ident == loop_thread_id
+                       else _native_id(known.get(ident))),
             loop=ident == loop_thread_id,
             stack=walk(frames[ident], max_frames, with_locals),
         )

@@ -25,6 +25,9 @@ from watchdog_worker.render.plain import plain
 from watchdog_worker.report import place, short_path
 
 
+_KEPT_BEFORE_APP = 2
+
+
 def text(report: Report) -> str:
     """The whole block."""
     return "\n".join(lines(report))
@@ -34,7 +37,7 @@ def lines(report: Report) -> Iterator[str]:
     """The block, a line at a time, without line ends."""
     yield plain(report.headline)
     for line in _body(report):
-        yield f"  {line}"
+        yield f"  {line}".rstrip()
 
 
 def _body(report: Report) -> Iterator[str]:
@@ -128,6 +131,12 @@ def _wait(wait: KernelWait) -> str:
 
 
 def _frames(frames: tuple[Frame, ...], total: int | None = None) -> Iterator[str]:
+    """Frames, outermost first; the server's own before the application's first are folded."""
+    first_app = next((at for at, frame in enumerate(frames) if frame.app), 0)
+    folded = max(0, first_app - _KEPT_BEFORE_APP)
+    if folded > 1 and not any(frame.omitted for frame in frames[:folded]):
+        yield f"  ... {folded} frames of the server and its libraries ..."
+        frames = frames[folded:]
     for frame in frames:
         mark = ">" if frame.app else " "
         yield f"{mark} {plain(short_path(frame.file))}:{frame.line} in {plain(frame.function)}"

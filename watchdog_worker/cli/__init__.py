@@ -1,0 +1,42 @@
+"""The `watchdog-worker` command. One module a subcommand, imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "a real gunicorn on a bundled application, blocked on purpose, killed, explained",
+    "settings": "every setting with its value, default and meaning",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the exit status. Errors of the user are one line and status 1 or 2."""
+    parser = argparse.ArgumentParser(
+        prog="watchdog-worker",
+        description="Tools of the gunicorn worker class watchdog_worker.Worker.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"watchdog_worker.cli.{name}")
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except CommandError as error:
+        print(f"watchdog-worker {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `| head` has read enough; nothing may be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+class CommandError(Exception):
+    """What the user can mend; one line."""
