@@ -113,7 +113,8 @@ class Gunicorn:
         assert self.process.stdout is not None
         self.process.stdout.close()
         # pytest shows this where the test fails.
-        print("\n".join(f"{at % 1000:7.3f} {line}" for at, line in self.lines))
+        if "PYTEST_CURRENT_TEST" in os.environ:
+            print("\n".join(f"{at % 1000:7.3f} {line}" for at, line in self.lines))
 
     @property
     def log(self) -> str:

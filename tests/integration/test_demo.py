@@ -1,0 +1,30 @@
+"""The demo shows what it promises, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """Stall, dump, kill, the client's empty reply and an explanation; status 0; all ended."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "watchdog_worker", "demo"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "TMPDIR": str(tmp_path)})
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = done.stdout
+    stall, dump, kill = (words.index(part) for part in (
+        "WARNING] watchdog loop blocked", "CRITICAL] watchdog loop blocked",
+        "WORKER TIMEOUT (pid"))
+    assert stall < dump < kill
+    assert "shop.py:18 in charge: time.sleep(30)" in words
+    assert "an empty reply: the worker died under it" in words
+    assert "What you have seen:" in words
+    assert not list(tmp_path.iterdir())
+    assert took < 60  # 15 s on a machine that is not busy; `make demo` shows it
