@@ -192,7 +192,7 @@ class Hook(Kind):
     def check(self, value: Any) -> Callable[..., object] | None:
         if value is None:
             return None
-        hook = imported(value) if isinstance(value, str) else value
+        hook: Callable[..., object] = imported(value) if isinstance(value, str) else value
         if not callable(hook):
             raise self.refuse(value)
         try:

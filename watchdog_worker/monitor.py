@@ -16,7 +16,7 @@ from enum import Enum, auto
 from time import monotonic
 
 _IDLE_S = 1.0
-"""How often the monitor looks where nothing is expected to happen."""
+"""The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
 _LATE_S = 0.25
 """Woken later than this, the monitor itself could not run: nobody is blamed in haste."""
 _GRACE_S = 0.1
@@ -180,7 +180,7 @@ def _silent(signs: Signs) -> bool:
 
 def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     """The next moment at which anything could become due."""
-    moments = [signs.now + _IDLE_S]
+    moments = [signs.now + min(_IDLE_S, _sample_after(rules))]
     if state.grace_until > signs.now:
         moments.append(state.grace_until)
     if state.episode is not None:

@@ -133,7 +133,8 @@ class SettingsError(Exception):
 
 def _setting_class(declared: Declared) -> type[gunicorn_config.Setting]:
     """A gunicorn `Setting` for it, unknown to gunicorn (see the module's docstring)."""
-    cls = type(gunicorn_config.Setting)(
+    metaclass: Any = type(gunicorn_config.Setting)
+    cls: type[gunicorn_config.Setting] = metaclass(
         declared.name.title().replace("_", ""),
         (gunicorn_config.Setting,),
         {
@@ -144,8 +145,8 @@ def _setting_class(declared: Declared) -> type[gunicorn_config.Setting]:
             "desc": declared.prose,
         },
     )
-    gunicorn_config.KNOWN_SETTINGS.remove(cls)
-    return cls  # type: ignore[return-value]
+    gunicorn_config.KNOWN_SETTINGS.remove(cls)  # type: ignore[arg-type]
+    return cls
 
 
 _CLASSES = {PREFIX + declared.name: _setting_class(declared) for declared in SETTINGS}
@@ -190,10 +191,12 @@ def config_namespace(cfg: Any) -> tuple[Mapping[str, Any], str]:
     location = cfg.settings["config"].get() or ""
     name = location.removeprefix("python:") if location.startswith("python:") else "__config__"
     module = sys.modules.get(name)
-    file = getattr(module, "__file__", None)
-    if module is None or (name == "__config__" and not (file and os.path.exists(file))):
+    if module is None:
         return {}, ""
-    return vars(module), location if name != "__config__" else os.path.basename(file)
+    if name != "__config__":
+        return vars(module), location
+    file = getattr(module, "__file__", None) or ""
+    return (vars(module), os.path.basename(file)) if os.path.exists(file) else ({}, "")
 
 
 def read(

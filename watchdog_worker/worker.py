@@ -38,7 +38,7 @@ class WatchedServer(Server):
         await super().shutdown(sockets=sockets)
 
 
-class Worker(UvicornWorker):
+class Worker(UvicornWorker):  # type: ignore[misc]
     """uvicorn's gunicorn worker with a watchdog for its event loop.
 
     `gunicorn -k watchdog_worker.Worker app:app`; settings are `watchdog_*` names in the gunicorn
@@ -92,7 +92,8 @@ class Worker(UvicornWorker):
 
     async def _serve(self) -> None:
         if self.watch is None:
-            return await super()._serve()
+            await super()._serve()
+            return
         self.watch.heartbeat.start(asyncio.get_running_loop())
         self.config.app = self.wsgi
         server = WatchedServer(config=self.config)
@@ -114,4 +115,4 @@ class Worker(UvicornWorker):
 class H11Worker(Worker):
     """The same on asyncio's own loop and the h11 parser, in pure Python."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "asyncio", "http": "h11"}  # type: ignore[misc]
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "asyncio", "http": "h11"}

@@ -76,7 +76,7 @@ async def on_stream(query: dict[str, str], send: Any) -> None:
 async def on_cancel_all(query: dict[str, str], send: Any) -> int:
     """Cancel every task but this one and the server's own, which a worker cannot do without."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    others = [task for task in tasks if "_serve" not in task.get_coro().__qualname__]
+    others = [task for task in tasks if "_serve" not in str(task.get_coro())]
     for task in others:
         task.cancel()
     await asyncio.sleep(0)
@@ -145,16 +145,20 @@ async def on_threads(query: dict[str, str], send: Any) -> str:
 
 async def on_child_mask(query: dict[str, str], send: Any) -> str:
     """The signal mask and the ignored signals that a child process starts with."""
-    words = "import re; print(re.findall(r'Sig(?:Blk|Ign):\\s*(\\w+)', open('/proc/self/status').read()))"
+    words = ("import re; status = open('/proc/self/status').read();"
+             r"print(re.findall(r'Sig(?:Blk|Ign):\s*(\w+)', status))")
     return subprocess.run([sys.executable, "-c", words], capture_output=True, text=True).stdout
 
 
 async def on_fork_and_signal(query: dict[str, str], send: Any) -> str:
     """What the dump signal does to a child that the application forks."""
+    ready, born = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.write(born, b"1")
         time.sleep(20)
         os._exit(0)
+    os.read(ready, 1)
     os.kill(pid, signal.SIGUSR2)
     _, status = os.waitpid(pid, 0)
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "lived"

@@ -180,7 +180,8 @@ def test_the_dump_folder_is_private_and_bounded(tmp_path: Path) -> None:
             assert json.loads(file.read_text())["schema"] == 1
 
 
-@pytest.mark.parametrize("hook", ["raise ValueError('boom')", "time.sleep(3600)", "raise SystemExit"])
+@pytest.mark.parametrize(
+    "hook", ["raise ValueError('boom')", "time.sleep(3600)", "raise SystemExit"])
 def test_a_bad_hook_and_a_bad_folder_cost_nothing(tmp_path: Path, hook: str) -> None:
     """The dump is in the log in time; what failed is said."""
     config = f"""

@@ -66,7 +66,8 @@ def _render(value: Any, depth: int) -> str:
 
 
 def _render_items(value: Any, depth: int) -> str:
-    brackets = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}[type(value)]
+    kind = type(value)
+    brackets = "[]" if kind is list else "()" if kind is tuple else "{}"
     if depth >= _MAX_DEPTH:
         return f"{brackets[0]}...{brackets[1]}"
     items = [safe_repr(item, depth + 1) for item in islice(value, _MAX_ITEMS)]

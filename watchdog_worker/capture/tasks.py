@@ -50,8 +50,9 @@ def all_tasks(
 
     Raises RuntimeError if the set of tasks never held still long enough to be copied.
     """
-    tasks = _copy_of_tasks(loop)
-    current = asyncio.tasks._current_tasks.get(loop)
+    # all_tasks() retries on its own while the set changes, and gives up after 1,000 times.
+    tasks = list(asyncio.all_tasks(loop))
+    current = asyncio.current_task(loop)
     deadline = monotonic() + budget_s
     groups: dict[tuple[Any, ...], RawGroup] = {}
     unread = 0
@@ -65,11 +66,6 @@ def all_tasks(
             unread += 1
     ordered = sorted(groups.values(), key=lambda group: (not group.running, -group.count))
     return RawTasks(len(tasks), ordered, unread)
-
-
-def _copy_of_tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
-    # all_tasks() retries on its own while the set changes, and gives up after 1,000 times.
-    return list(asyncio.all_tasks(loop))
 
 
 def _add(task: Any, running: bool, max_frames: int, groups: dict[Any, RawGroup]) -> None:

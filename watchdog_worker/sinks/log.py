@@ -79,7 +79,7 @@ def _passed(
 ) -> logging.LogRecord | None:
     """The record after the filters (3.12 and later may replace it), None where they refuse."""
     try:
-        verdict = filterer.filter(record)
+        verdict: object = filterer.filter(record)
     except Exception:  # a filter that fails must not cost the report
         return record
     if isinstance(verdict, logging.LogRecord):
