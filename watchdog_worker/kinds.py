@@ -241,7 +241,8 @@ def imported(path: str) -> Any:
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except Exception as error:  # an import runs foreign code: whatever it raises is its answer
-        raise InvalidValue(f"cannot import {path!r}: {type(error).__name__}: {error}") from None
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidValue(f"cannot import {path!r}: {words}") from None
     return found
 
 

@@ -82,6 +82,9 @@ class State:
     told_deadline: float | None = None
     """The deadline for which a `pre_kill` has been made."""
     grace_until: float = 0.0
+    graced_sign: float | None = None
+    """The sign of life after which grace was given: once a silence, or a monitor that is always
+    late (many threads that compute) would never come to speak."""
     recent: tuple[float, ...] = ()
     """When the last `stall` reports were made."""
     withheld: int = 0
@@ -106,8 +109,9 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     if ended is not None and ended.told:
         actions.append(Action.STALL_ENDED)
     late = bool(state.wake_at) and signs.now - state.wake_at > _LATE_S
-    if late:
-        state = replace(state, grace_until=signs.now + _GRACE_S)
+    if late and signs.last_sign != state.graced_sign:
+        state = replace(
+            state, grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
     state = _begin_episode(signs, state, rules, late)
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
@@ -180,9 +184,9 @@ def _silent(signs: Signs) -> bool:
 
 def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     """The next moment at which anything could become due."""
-    moments = [signs.now + min(_IDLE_S, _sample_after(rules))]
     if state.grace_until > signs.now:
-        moments.append(state.grace_until)
+        return state.grace_until
+    moments = [signs.now + min(_IDLE_S, _sample_after(rules))]
     if state.episode is not None:
         moments.append(state.episode.next_sample)
     elif signs.last_sign is not None and not signs.loop_ended:

@@ -70,8 +70,12 @@ class Watch:
             doorbell.install(self._signal, self._bell.write_end)
 
     def loop_ended(self) -> None:
-        """The loop has returned: its silence is no stall any more; give the sinks a moment."""
+        """The loop has returned: its silence is no stall any more."""
         self._loop_ended = True
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for reports that are under way, a second for each sink at most."""
         self._sinks.settle(1.0)
 
     # What the monitor asks and does, in its thread.

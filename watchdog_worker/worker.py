@@ -13,29 +13,30 @@ from uvicorn_worker import UvicornWorker
 
 from watchdog_worker import settings
 from watchdog_worker.vitals.boundary import Boundary
-from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.watch import Watch
 
 
 class WatchedServer(Server):
     """A uvicorn server that tells the heartbeat which phase it is in. Loop thread."""
 
-    heartbeat: Heartbeat
+    watch: Watch
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan startup, behind the boundary: `load` has made the application by now."""
-        self.config.loaded_app = Boundary(self.config.loaded_app, self.heartbeat.sign)
+        self.config.loaded_app = Boundary(self.config.loaded_app, self.watch.heartbeat.sign)
         await super().startup(sockets=sockets)
 
     async def main_loop(self) -> None:
         """Serving."""
-        self.heartbeat.serve()
+        self.watch.heartbeat.serve()
         await super().main_loop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain and lifespan shutdown."""
-        self.heartbeat.drain()
+        self.watch.heartbeat.drain()
         await super().shutdown(sockets=sockets)
+        # After SIGTERM uvicorn raises the signal anew, which ends the process on the spot.
+        self.watch.settle()
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -97,7 +98,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self.watch.heartbeat.start(asyncio.get_running_loop())
         self.config.app = self.wsgi
         server = WatchedServer(config=self.config)
-        server.heartbeat = self.watch.heartbeat
+        server.watch = self.watch
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:

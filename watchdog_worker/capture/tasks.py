@@ -21,6 +21,10 @@ from watchdog_worker.capture.stacks import RawFrame
 _MAX_CHAIN = 200
 _MAX_NAMES = 5
 _NAME_CHARS = 100
+# What stands between an `await` and the object it drives; each of these names that object to
+# the garbage collector only.
+_DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable",
+            "coroutine_wrapper", "FutureIter"}
 
 
 @dataclass(slots=True)
@@ -110,11 +114,7 @@ def _next(link: Any) -> Any:
     awaited = _first_of(link, ("cr_await", "ag_await", "gi_yieldfrom"))
     if awaited is not None:
         return awaited
-    # What drives an asynchronous generator, a coroutine or a future from `await` (asend,
-    # anext, coroutine_wrapper, FutureIter) names its object only to the garbage collector.
-    if type(link).__module__ in ("builtins", "_asyncio"):
-        return next(_awaitables(link), None)
-    return None
+    return next(_driven(link), None) if type(link).__name__ in _DRIVERS else None
 
 
 def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
@@ -129,9 +129,10 @@ def _is_future(link: Any) -> bool:
     return issubclass(type(link), asyncio.Future)
 
 
-def _awaitables(link: Any) -> Iterator[Any]:
+def _driven(link: Any) -> Iterator[Any]:
     for referent in gc.get_referents(link):
-        if _frame(referent) is not None or _is_future(referent):
+        kind = type(referent)
+        if kind.__name__ in _DRIVERS or _frame(referent) is not None or _is_future(referent):
             yield referent
 
 

@@ -1,0 +1,68 @@
+"""The rooms of the house, and who may know whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "watchdog_worker"
+
+# room: what it may import of ours. A room may always import from within itself.
+MAY_KNOW: dict[str, set[str]] = {
+    "model": set(),
+    "kinds": set(),
+    "budget": set(),
+    "doorbell": set(),
+    "monitor": set(),
+    "settings": {"kinds"},
+    "report": {"model"},
+    "vitals": {"model"},
+    "capture": {"model", "vitals", "budget"},
+    "diagnosis": {"model"},
+    "render": {"model", "report"},
+    "sinks": {"model", "render"},
+    "watch": {"model", "settings", "report", "vitals", "capture", "diagnosis", "render", "sinks",
+              "monitor", "doorbell"},
+    "worker": {"settings", "vitals", "watch"},
+    "cli": {"settings", "render"},
+    "__init__": {"worker"},
+    "__main__": {"cli"},
+}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("watchdog_worker"):
+            parts = (node.module or "").split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names
+                      if alias.name.startswith("watchdog_worker.")}
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(
+    path.relative_to(PACKAGE)))
+def test_no_arrow_runs_backwards(path: Path) -> None:
+    """Data goes from the vitals to the sinks and never back."""
+    room = room_of(path)
+    assert imported_rooms(path) - {room} <= MAY_KNOW[room]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(
+    path.relative_to(PACKAGE)))
+def test_rooms_stay_small(path: Path) -> None:
+    """At most 350 lines a file and 45 a function."""
+    text = path.read_text()
+    assert text.count("\n") <= 350
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno < 45, node.name

@@ -1,0 +1,51 @@
+"""Headlines."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit import reports
+from watchdog_worker import report
+from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stall
+
+DIAGNOSIS = Diagnosis(culprit=reports.CHARGE, blocking_call=reports.RECV)
+AT = "at /srv/shop/pay.py:7 in charge: requests.post(URL)"
+EMPTY = Snapshot()
+
+
+@pytest.mark.parametrize("event, stall, diagnosis, headline", [
+    (report.STALL, Stall(1.04, "serving", 30, kill_in_s=28.96), DIAGNOSIS,
+     f"watchdog loop blocked 1.0 s {AT}; WORKER TIMEOUT in 29.0 s"),
+    (report.STALL, Stall(1.0, "serving", 0), DIAGNOSIS, f"watchdog loop blocked 1.0 s {AT}"),
+    (report.PRE_KILL, Stall(7.0, "shutdown", 6, kill_in_s=-1.0), DIAGNOSIS,
+     f"watchdog loop blocked 7.0 s {AT} during shutdown; WORKER TIMEOUT was due 1.0 s ago"),
+    (report.STALL, Stall(1.0, "serving", 0), Diagnosis(blocking_call=Frame("/x.py", 1, "f")),
+     "watchdog loop blocked 1.0 s at /x.py:1 in f"),
+    (report.STALL, Stall(1.0, "serving", 0), None,
+     "watchdog loop blocked 1.0 s (its stack could not be read)"),
+    (report.ON_DEMAND, None, None, "watchdog stacks on demand: loop healthy, 0 threads"),
+    (report.ON_DEMAND, Stall(2.0, "serving", 0), DIAGNOSIS,
+     f"watchdog stacks on demand: loop blocked 2.0 s {AT}"),
+    (report.STALL_ENDED, Stall(2.0, "serving", 0), None, "watchdog loop free again after 2.0 s"),
+])
+def test_a_headline_is_one_line_to_act_on(
+    event: str, stall: Stall | None, diagnosis: Diagnosis | None, headline: str
+) -> None:
+    """What blocks, where, how long, and when the kill comes."""
+    assert report.headline(event, EMPTY, stall, diagnosis) == headline
+
+
+def test_an_ended_stall_says_where_it_mostly_stood() -> None:
+    """By the samples."""
+    line = report.headline(report.STALL_ENDED, reports.snapshot(), Stall(5.0, "serving", 0), None)
+    assert line == ("watchdog loop free again after 5.0 s; it was blocked "
+                    f"{AT} (60 of 80 samples)")
+
+
+def test_a_removed_working_directory_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are shown whole then."""
+    def gone() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("os.getcwd", gone)
+    assert report.short_path("/srv/a.py") == "/srv/a.py"
