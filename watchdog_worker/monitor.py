@@ -11,9 +11,9 @@ import os
 import select
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum, auto
 from time import monotonic
+from typing import NamedTuple
 
 _IDLE_S = 1.0
 """The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
@@ -36,8 +36,7 @@ class Action(Enum):
     STALL_ENDED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What holds for a worker's whole life; seconds, 0 means off."""
 
     stall_threshold: float
@@ -46,8 +45,7 @@ class Rules:
     pre_kill_margin: float
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(NamedTuple):
     """What is seen at one moment (monotonic seconds)."""
 
     now: float
@@ -58,8 +56,7 @@ class Signs:
     loop_ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(NamedTuple):
     """One silence of the loop that has become too long."""
 
     since: float
@@ -72,8 +69,7 @@ class Episode:
     monitor_was_late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What the monitor remembers from one look to the next."""
 
     wake_at: float = 0.0
@@ -90,8 +86,7 @@ class State:
     withheld: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do now, what to remember, and when to look again."""
 
     actions: tuple[Action, ...]
@@ -110,16 +105,16 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         actions.append(Action.STALL_ENDED)
     late = bool(state.wake_at) and signs.now - state.wake_at > _LATE_S
     if late and signs.last_sign != state.graced_sign:
-        state = replace(
-            state, grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
+        state = state._replace(
+            grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
     state = _begin_episode(signs, state, rules, late)
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
         actions += due
     withheld = 0
     if Action.STALL in actions:
-        withheld, state = state.withheld, replace(state, withheld=0)
-    state = replace(state, wake_at=_wake_at(signs, state, rules))
+        withheld, state = state.withheld, state._replace(withheld=0)
+    state = state._replace(wake_at=_wake_at(signs, state, rules))
     return Decision(tuple(actions), state, ended, withheld)
 
 
@@ -127,7 +122,7 @@ def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:
     episode = state.episode
     if episode is None or signs.last_sign is None or signs.last_sign <= episode.since:
         return state, None
-    return replace(state, episode=None), episode
+    return state._replace(episode=None), episode
 
 
 def _sample_after(rules: Rules) -> float:
@@ -142,8 +137,8 @@ def _begin_episode(signs: Signs, state: State, rules: Rules, late: bool) -> Stat
         if signs.now - signs.last_sign <= _sample_after(rules):
             return state
         episode = Episode(since=signs.last_sign, next_sample=signs.now)
-    return replace(state, episode=replace(
-        episode, monitor_was_late=episode.monitor_was_late or late))
+    return state._replace(episode=episode._replace(
+        monitor_was_late=episode.monitor_was_late or late))
 
 
 def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]:
@@ -153,27 +148,27 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
     if (deadline is not None and deadline != state.told_deadline
             and signs.now >= deadline - rules.pre_kill_margin):
         actions.append(Action.PRE_KILL)
-        state = replace(state, told_deadline=deadline)
+        state = state._replace(told_deadline=deadline)
         if episode is None and _silent(signs):
             episode = Episode(since=signs.last_sign or 0.0, next_sample=signs.now)
         if episode is not None:  # it says all that a later `stall` would
-            episode = replace(episode, told=True, settled=True)
+            episode = episode._replace(told=True, settled=True)
     if episode is None:
         return state, actions
     if rules.stall_threshold and not episode.settled:
         recent = tuple(at for at in state.recent if signs.now - at < _RATE_WINDOW_S)
         if len(recent) < rules.stall_rate_limit:
             actions.append(Action.STALL)
-            episode = replace(episode, told=True)
-            state = replace(state, recent=(*recent, signs.now))
+            episode = episode._replace(told=True)
+            state = state._replace(recent=(*recent, signs.now))
         else:
-            state = replace(state, recent=recent, withheld=state.withheld + 1)
-        episode = replace(episode, settled=True)
+            state = state._replace(recent=recent, withheld=state.withheld + 1)
+        episode = episode._replace(settled=True)
     if signs.now >= episode.next_sample:
         actions.append(Action.SAMPLE)
         pause = max(rules.sample_interval, (signs.now - episode.since) / _MAX_STRETCH)
-        episode = replace(episode, next_sample=signs.now + pause)
-    return replace(state, episode=episode), actions
+        episode = episode._replace(next_sample=signs.now + pause)
+    return state._replace(episode=episode), actions
 
 
 def _silent(signs: Signs) -> bool:
@@ -256,7 +251,7 @@ class Monitor(threading.Thread):
                 self._act(action, signs, decision)
             now = self._clock()
             # What the actions took is not a pause of the process.
-            state = replace(state, wake_at=max(state.wake_at, now))
+            state = state._replace(wake_at=max(state.wake_at, now))
             if self._bell.wait(state.wake_at - now):
                 self._rung(self._look(self._clock()), state)
-                state = replace(state, wake_at=self._clock())
+                state = state._replace(wake_at=self._clock())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from watchdog_worker.model import Diagnosis, Frame, Report, Snapshot, Stall
 
@@ -20,8 +20,7 @@ LEVELS = {
 """The log level of every event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Which worker reports."""
 
     pid: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from watchdog_worker.monitor import Action, Rules, Signs, State, decide
@@ -38,7 +36,7 @@ class Story:
                     self.withheld.append(decision.withheld)
             if self.state.wake_at > end:
                 self.now = end
-                self.state = replace(self.state, wake_at=end)
+                self.state = self.state._replace(wake_at=end)
                 return self
             assert self.state.wake_at > self.now, "it must not spin"
             self.now = self.state.wake_at
@@ -101,7 +99,7 @@ def test_without_a_deadline_there_is_no_dump() -> None:
 
 def test_without_a_threshold_only_the_dump_is_told() -> None:
     """With samples all the same, and with its end."""
-    rules = replace(RULES, stall_threshold=0.0)
+    rules = RULES._replace(stall_threshold=0.0)
     story = Story(rules, timeout=6.0).until(105.5)
     assert story.reports == [(105.0, Action.PRE_KILL)]
     assert story.samples
@@ -111,7 +109,7 @@ def test_without_a_threshold_only_the_dump_is_told() -> None:
 
 def test_a_threshold_beyond_the_deadline_does_not_lose_the_dump() -> None:
     """The dump comes first, says all, and its end is told."""
-    rules = replace(RULES, stall_threshold=20.0)
+    rules = RULES._replace(stall_threshold=20.0)
     story = Story(rules, timeout=6.0).until(150.0)
     assert story.reports == [(105.0, Action.PRE_KILL)]
     story.until(151.0, beats=True)
@@ -120,7 +118,7 @@ def test_a_threshold_beyond_the_deadline_does_not_lose_the_dump() -> None:
 
 def test_the_rate_limit_counts_what_it_withholds() -> None:
     """The next one that is told says how many were not; so do their ends."""
-    story = Story(replace(RULES, stall_rate_limit=2), timeout=None)
+    story = Story(RULES._replace(stall_rate_limit=2), timeout=None)
     for _ in range(5):
         story.until(story.now + 2).until(story.now + 1, beats=True)
     assert [action for _, action in story.reports] == [
@@ -132,7 +130,7 @@ def test_the_rate_limit_counts_what_it_withholds() -> None:
 
 def test_a_dump_is_never_withheld() -> None:
     """The rate limit is for stalls."""
-    story = Story(replace(RULES, stall_rate_limit=0), timeout=6.0).until(106.0)
+    story = Story(RULES._replace(stall_rate_limit=0), timeout=6.0).until(106.0)
     assert [action for _, action in story.reports] == [Action.PRE_KILL]
 
 
@@ -162,7 +160,7 @@ def test_a_monitor_that_is_always_late_still_speaks() -> None:
 
 def test_a_healthy_loop_whose_notify_fails_is_dumped_once() -> None:
     """The deadline stands, the loop beats: the arbiter will kill all the same."""
-    state, told = State(), []
+    state, told = State(), list[Action]()
     for tick in range(100):
         now = 100.0 + tick / 10
         decision = decide(Signs(now, now, deadline=106.0), state, RULES)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from watchdog_worker.capture import osthreads, process, stacks, tasks
 from watchdog_worker.capture.profile import Samples
@@ -29,8 +28,7 @@ _TASKS_S = 0.5
 _KERNEL_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much one picture may show."""
 
     max_tasks: int
@@ -39,15 +37,15 @@ class Limits:
     with_locals: bool
 
 
-@dataclass(slots=True)
 class _Raw:
     """What was seen, before sources are read; each part empty where it could not be."""
 
-    threads: list[stacks.RawThread] = field(default_factory=list)
-    threads_total: int | None = None
-    tasks: tasks.RawTasks | None = None
-    kernel: dict[int, osthreads.KernelView] = field(default_factory=dict)
-    process: Process | None = None
+    def __init__(self) -> None:
+        self.threads: list[stacks.RawThread] = []
+        self.threads_total: int | None = None
+        self.tasks: tasks.RawTasks | None = None
+        self.kernel: dict[int, osthreads.KernelView] = {}
+        self.process: Process | None = None
 
 
 class Camera:

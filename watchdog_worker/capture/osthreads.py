@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from watchdog_worker.model import KernelWait
 
@@ -48,8 +48,7 @@ _POLLFD = struct.Struct("ihh")
 _MAX_POLLED = 64
 
 
-@dataclass(frozen=True, slots=True)
-class KernelView:
+class KernelView(NamedTuple):
     """A thread as the kernel sees it; each part None where it is not told."""
 
     state: str | None = None

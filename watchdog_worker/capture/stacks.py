@@ -11,9 +11,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.saferepr import safe_locals
@@ -24,8 +24,7 @@ OWN_THREAD_PREFIX = "watchdog-"
 _WALK_LIMIT = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class RawFrame:
+class RawFrame(NamedTuple):
     """A frame as it was seen: enough to make a `Frame` of later, without its source."""
 
     code: CodeType
@@ -34,16 +33,14 @@ class RawFrame:
     omitted: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RawStack:
+class RawStack(NamedTuple):
     """A stack, outermost frame first; `total` is its whole depth."""
 
     frames: tuple[RawFrame, ...]
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class RawThread:
+class RawThread(NamedTuple):
     """A thread as Python knows it."""
 
     id: int

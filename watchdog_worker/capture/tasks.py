@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from time import monotonic
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawFrame
@@ -27,19 +26,20 @@ _DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"
             "coroutine_wrapper", "FutureIter"}
 
 
-@dataclass(slots=True)
 class RawGroup:
     """Tasks at one place, while they are being counted."""
 
-    chain: tuple[RawFrame, ...]
-    awaits: str | None
-    running: bool
-    count: int = 0
-    names: list[str] = field(default_factory=list)
+    __slots__ = ("chain", "awaits", "running", "count", "names")
+
+    def __init__(
+        self, chain: tuple[RawFrame, ...], awaits: str | None, running: bool
+    ) -> None:
+        self.chain, self.awaits, self.running = chain, awaits, running
+        self.count = 0
+        self.names: list[str] = []
 
 
-@dataclass(frozen=True, slots=True)
-class RawTasks:
+class RawTasks(NamedTuple):
     """All tasks of a loop, the largest group first, the running task before all."""
 
     total: int

@@ -11,9 +11,8 @@ import logging
 import os
 import select
 from collections.abc import Iterator
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 _LOCK_S = 0.3
 _HELD_S = 2.0
@@ -21,8 +20,7 @@ _CHUNK = 4096
 """A pipe that polls as writable takes so much without blocking (PIPE_BUF)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One log record to be."""
 
     level: int

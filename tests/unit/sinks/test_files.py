@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import stat
@@ -38,8 +37,8 @@ def test_the_newest_stay_and_strangers_are_left_alone(tmp_path: Path) -> None:
     os.utime(stale, (time.time() - 3600,) * 2)
     folders = [DumpFolder(str(tmp_path), 3, line) for _ in range(2)]
     for at in range(10):
-        told = dataclasses.replace(
-            reports.pre_kill(), time=f"2026-01-02T12:00:{at:02}.000Z", pid=4711 + at % 2)
+        told = reports.pre_kill()._replace(
+            time=f"2026-01-02T12:00:{at:02}.000Z", pid=4711 + at % 2)
         folders[at % 2].write(told)
     names = sorted(file.name for file in tmp_path.iterdir())
     assert names[0] == fresh.name

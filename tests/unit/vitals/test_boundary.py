@@ -21,7 +21,7 @@ def run(application: Any) -> list[str]:
         return None
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(boundary({"type": "http"}, nothing, swallow))  # type: ignore[arg-type]
+        asyncio.run(boundary({"type": "http"}, nothing, swallow))
     return signs
 
 

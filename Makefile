@@ -1,0 +1,47 @@
+# `make demo` and `make test` do all set-up by themselves: each target builds the environment
+# that it needs, once, and again when setup.cfg has changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+JOBS ?= 8
+
+.PHONY: help check test demo bench kills matrix clean
+
+help:
+	@echo "make demo    a real gunicorn, blocked on purpose, killed and explained (15 s)"
+	@echo "make test    all tests"
+	@echo "make check   flake8 and mypy"
+	@echo "make bench   what the watchdog costs: pictures, idle, import"
+	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
+	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
+	@echo "             gunicorn and uvicorn that are supported"
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,check]'
+	touch $@
+
+check: $(READY)
+	$(BIN)/python -m flake8
+	$(BIN)/python -m mypy
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+demo: $(READY)
+	$(BIN)/watchdog-worker demo
+
+bench: $(READY)
+	$(BIN)/python -m tests.bench.dump
+	$(BIN)/python -m tests.bench.idle
+
+kills: $(READY)
+	$(BIN)/python -m tests.bench.kills
+
+matrix:
+	PYTHON='$(PYTHON)' tests/matrix.sh
+
+clean:
+	rm -rf $(VENV) .venvs build *.egg-info .mypy_cache .pytest_cache

@@ -1,0 +1,76 @@
+"""What the watchdog costs a worker that has nothing to do, and what its import costs.
+
+    python -m tests.bench.idle [--seconds 20] [--rounds 3]
+
+Idle: the CPU time of one worker (user and system, from /proc) over some seconds, ours and
+uvicorn's in turns. Import: the wall time of a fresh interpreter that imports the package, less
+that of one that imports `uvicorn_worker`, in turns. Exits 1 if the median costs more than 0.5 %
+of a core or 40 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.gunicorn_server import Gunicorn
+
+OURS, THEIRS = "watchdog_worker.Worker", "uvicorn_worker.UvicornWorker"
+# The clock ticks of /proc/<pid>/stat are too coarse for an idle process: schedstat counts in
+# nanoseconds, one file a thread.
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of all threads of a process, in seconds."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def idle_share(worker: str, seconds: float) -> float:
+    """Share of a core that an idle worker of this class takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        with Gunicorn(Path(folder), "life:app", worker=worker) as server:
+            pid = server.worker_pid()
+            time.sleep(1)
+            before, began = cpu_s(pid), time.monotonic()
+            time.sleep(seconds)
+            return (cpu_s(pid) - before) / (time.monotonic() - began)
+
+
+def import_s(module: str) -> float:
+    """Wall time of an interpreter that imports this and ends."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    shares = [(idle_share(OURS, arguments.seconds), idle_share(THEIRS, arguments.seconds))
+              for _ in range(arguments.rounds)]
+    more = [ours - theirs for ours, theirs in shares]
+    print("idle worker, share of a core: " + ", ".join(
+        f"{ours:.3%} ours {theirs:.3%} uvicorn's" for ours, theirs in shares))
+    print(f"  more than uvicorn's: median {statistics.median(more):+.3%} of a core "
+          f"(from {min(more):+.3%} to {max(more):+.3%})")
+    times = [(import_s("watchdog_worker"), import_s("uvicorn_worker")) for _ in range(15)]
+    extra = [ours - theirs for ours, theirs in times[1:]]
+    print(f"import above uvicorn_worker's: median {statistics.median(extra) * 1000:.1f} ms "
+          f"(from {min(extra) * 1000:.1f} to {max(extra) * 1000:.1f})")
+    return 0 if statistics.median(more) < 0.005 and statistics.median(extra) < 0.040 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
