@@ -58,6 +58,7 @@ def test_a_worker_that_keeps_answering_is_never_killed(
         assert "WORKER TIMEOUT (pid" not in server.log
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_heartbeat_survives_an_application_that_cancels_all_tasks(
     tmp_path: Path, pair: str
@@ -71,6 +72,7 @@ def test_the_heartbeat_survives_an_application_that_cancels_all_tasks(
         assert "WORKER TIMEOUT (pid" not in server.log
 
 
+@pytest.mark.smoke
 def test_a_lifespan_that_blocks_while_it_loads_is_not_killed(tmp_path: Path) -> None:
     """As on uvicorn's worker; but the log says where it stands."""
     with Gunicorn(tmp_path, "life:app", timeout=1, config=DUMPS,
@@ -83,6 +85,7 @@ def test_a_lifespan_that_blocks_while_it_loads_is_not_killed(tmp_path: Path) -> 
         assert not server.reports("pre_kill")
 
 
+@pytest.mark.smoke
 def test_an_open_stream_outlives_a_reload(tmp_path: Path) -> None:
     """The drain goes on notifying, so the old worker is not killed under its client."""
     with Gunicorn(tmp_path, "life:app", timeout=1) as server:

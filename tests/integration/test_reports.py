@@ -33,6 +33,7 @@ def test_the_dump_signal_on_a_healthy_loop(tmp_path: Path, worker: str) -> None:
         assert server.worker_pid() == pid
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("worker", ["UvloopHttptools", "AsyncioH11"])
 def test_the_dump_signal_on_a_blocked_loop(tmp_path: Path, worker: str) -> None:
     """SIGUSR2 gives the blocking line while the loop is blocked, and interrupts nothing."""
@@ -64,6 +65,7 @@ def test_the_dump_signal_leaves_child_processes_alone(tmp_path: Path) -> None:
     assert answers[0][1] == (200, b"SIGUSR2")
 
 
+@pytest.mark.smoke
 def test_without_a_timeout_there_is_no_dump_but_all_else(tmp_path: Path) -> None:
     """timeout = 0: stall and stall_ended with its profile, no pre_kill."""
     with Gunicorn(tmp_path, "life:app", timeout=0, config=DUMPS) as server:
@@ -86,6 +88,7 @@ def test_a_stall_that_ends_in_the_margin_is_told_to_its_end(tmp_path: Path) -> N
             "stall", "pre_kill", "stall_ended"]
 
 
+@pytest.mark.smoke
 def test_a_dump_comes_while_the_blocked_thread_holds_the_log(tmp_path: Path) -> None:
     """Each report is in the log once, though its handlers' locks are held."""
     with Gunicorn(tmp_path, "life:app", timeout=3) as server:
@@ -219,6 +222,7 @@ def post_fork(server, worker):
         assert server.log.count("the monitor stopped") == 1
 
 
+@pytest.mark.smoke
 def test_hostile_objects_are_dumped_in_one_piece(tmp_path: Path) -> None:
     """Reprs that hang, huge values, forged names, 10,000 frames: cut, masked, in time."""
     config = DUMPS + "watchdog_capture_locals = True\n"

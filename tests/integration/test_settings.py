@@ -45,6 +45,7 @@ def test_a_bad_setting_stops_the_first_start(
     assert "Booting worker" not in server.log
 
 
+@pytest.mark.smoke
 def test_a_bad_environment_variable_stops_the_first_start(tmp_path: Path) -> None:
     """It is named as such."""
     with Gunicorn(tmp_path, "life:app", environment={"WATCHDOG_MAX_FRAMES": "many"},
@@ -90,6 +91,7 @@ def test_a_config_module(tmp_path: Path) -> None:
         until(lambda: "watchdog_enabled in python:badconfig: expected True or False" in server.log)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("arguments", [(), ("--preload",)], ids=["plain", "preload"])
 def test_a_good_reload_takes_effect(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """HUP: the new workers have the new values."""
@@ -101,6 +103,7 @@ def test_a_good_reload_takes_effect(tmp_path: Path, arguments: tuple[str, ...]) 
         server.logged("threshold is 3.5")
 
 
+@pytest.mark.smoke
 def test_a_bad_reload_is_one_error_and_changes_nothing(tmp_path: Path) -> None:
     """HUP: one ERROR line for all workers; the good value beside the bad one is not taken."""
     with Gunicorn(tmp_path, "life:app", config=REPORT_EARLY + SHOW + "workers = 3\n") as server:
@@ -167,3 +170,10 @@ def test_the_settings_command_on_a_file_that_is_not_there(tmp_path: Path) -> Non
     done = settings_command(tmp_path, "-c", "none.py")
     assert done.returncode == 1
     assert "cannot read none.py: FileNotFoundError" in done.stderr
+
+
+def test_the_config_that_we_ship_is_right(tmp_path: Path) -> None:
+    """A gunicorn starts with it."""
+    shipped = Path(__file__).parents[2] / "deploy" / "gunicorn.conf.py"
+    with Gunicorn(tmp_path, "life:app", config=shipped.read_text() + SHOW) as server:
+        server.logged("threshold is 1.0")

@@ -10,7 +10,9 @@ from tests import stall_case
 
 
 @pytest.mark.parametrize("pair", stall_case.PAIRS)
-@pytest.mark.parametrize("stall", stall_case.LINES)
+@pytest.mark.parametrize("stall", [
+    pytest.param(stall, marks=[pytest.mark.smoke] if stall in ("sleep", "cpu") else [])
+    for stall in stall_case.LINES])
 def test_a_block_is_dumped_before_the_kill(tmp_path: Path, stall: str, pair: str) -> None:
     """The line, the function, the other thread, the bystander and the deadline are all told."""
     outcome = stall_case.run(tmp_path, stall, pair, timeout=3)

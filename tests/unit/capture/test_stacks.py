@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 from watchdog_worker.capture import stacks
@@ -83,17 +82,15 @@ def test_a_thread_that_is_gone_has_no_sample() -> None:
     assert stacks.loop_stack(1, 60) is None
 
 
-async def note(frames: list[FrameType]) -> None:
-    frames.append(sys._getframe())
+async def walked() -> stacks.RawStack:
+    return stacks.walk(sys._getframe(), 60, with_locals=True)
 
 
 def test_locals_are_taken_of_application_frames_only() -> None:
     """The library's variables are nobody's business."""
     def mine() -> stacks.RawStack:
         answer = 42  # noqa: F841
-        frames: list[FrameType] = []
-        asyncio.run(note(frames))
-        return stacks.walk(frames[0], 60, with_locals=True)
+        return asyncio.run(walked())
 
     stack = mine()
     frame = next(frame for frame in stack.frames if frame.code.co_name == "mine")
