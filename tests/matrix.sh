@@ -29,7 +29,7 @@ smoke() {  # name, interpreter, requirements ...
     fi
     echo "== $name: $("$venv/bin/python" -m pip list --format=freeze --disable-pip-version-check \
         | grep -E '^(gunicorn|uvicorn|uvicorn-worker|uvicorn_worker|uvloop)==' | tr '\n' ' ')"
-    "$venv/bin/python" -m pytest -q -n "${JOBS:-4}" -m smoke tests
+    "$venv/bin/python" -m pytest -q -n "${JOBS:-8}" -m smoke tests
 }
 
 found=""

@@ -216,8 +216,9 @@ class Bell:
 class Monitor(threading.Thread):
     """Asks `decide` what to do and does it, until the process ends.
 
-    A daemon thread. If it dies of an error of its own, `on_death` is called once with it and
-    the worker serves on unwatched.
+    A daemon thread. An action that fails is told to `on_failure` the first time, and the watch
+    goes on; if the thread itself dies of an error of its own, `on_death` is told once and the
+    worker serves on unwatched.
     """
 
     def __init__(
@@ -227,12 +228,15 @@ class Monitor(threading.Thread):
         act: Callable[[Action, Signs, Decision], None],
         rung: Callable[[Signs, State], None],
         bell: Bell,
+        on_failure: Callable[[Exception], None],
         on_death: Callable[[BaseException], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__(name="watchdog-monitor", daemon=True)
         self._rules, self._look, self._act, self._rung = rules, look, act, rung
-        self._bell, self._on_death, self._clock = bell, on_death, clock
+        self._bell, self._clock = bell, clock
+        self._on_failure, self._on_death = on_failure, on_death
+        self._failed = False
 
     def run(self) -> None:
         """The thread's body."""
@@ -248,10 +252,18 @@ class Monitor(threading.Thread):
             decision = decide(signs, state, self._rules)
             state = decision.state
             for action in decision.actions:
-                self._act(action, signs, decision)
+                self._attempt(self._act, action, signs, decision)
             now = self._clock()
             # What the actions took is not a pause of the process.
             state = state._replace(wake_at=max(state.wake_at, now))
             if self._bell.wait(state.wake_at - now):
-                self._rung(self._look(self._clock()), state)
+                self._attempt(self._rung, self._look(self._clock()), state)
                 state = state._replace(wake_at=self._clock())
+
+    def _attempt(self, do: Callable[..., None], *arguments: object) -> None:
+        try:
+            do(*arguments)
+        except Exception as error:
+            if not self._failed:
+                self._failed = True
+                self._on_failure(error)

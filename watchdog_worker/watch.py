@@ -60,7 +60,7 @@ class Watch:
                 pre_kill_margin=settings.pre_kill_margin(cfg),
             ),
             look=self._look, act=self._act, rung=self._rung, bell=self._bell,
-            on_death=self._monitor_died,
+            on_failure=self._report_failed, on_death=self._monitor_died,
         )
 
     def start(self) -> None:
@@ -164,6 +164,11 @@ class Watch:
     def _cannot_notify(self, error: BaseException) -> None:
         self._sinks.notice(
             f"watchdog: cannot notify the arbiter: {type(error).__name__}: {error}",
+            logging.ERROR)
+
+    def _report_failed(self, error: Exception) -> None:
+        self._sinks.notice(
+            f"watchdog: a report could not be made: {type(error).__name__}: {error}",
             logging.ERROR)
 
     def _monitor_died(self, error: BaseException) -> None:

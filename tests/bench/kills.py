@@ -56,7 +56,9 @@ def main() -> int:
 
 def _one(at: int, timeout: int) -> stall_case.Outcome | None:
     stalls = list(stall_case.LINES)
-    stall, pair = stalls[at % len(stalls)], stall_case.PAIRS[at // 2 % len(stall_case.PAIRS)]
+    stall = stalls[at % len(stalls)]
+    # Shifted by one each time round, so that every stall meets every pair.
+    pair = stall_case.PAIRS[(at + at // len(stalls)) % len(stall_case.PAIRS)]
     try:
         with tempfile.TemporaryDirectory(prefix="kills-") as folder:
             outcome = stall_case.run(Path(folder), stall, pair, timeout)

@@ -222,6 +222,27 @@ def post_fork(server, worker):
         assert server.log.count("the monitor stopped") == 1
 
 
+def test_a_report_that_fails_says_so_once_and_the_watch_goes_on(tmp_path: Path) -> None:
+    """A bug in one picture costs that picture."""
+    config = DUMPS + """
+def post_fork(server, worker):
+    from watchdog_worker import watch
+    real, calls = watch.diagnose, []
+    def broken(snapshot):
+        calls.append(1)
+        if len(calls) < 3:
+            raise ZeroDivisionError("a bug of ours")
+        return real(snapshot)
+    watch.diagnose = broken
+"""
+    with Gunicorn(tmp_path, "life:app", config=config) as server:
+        for _ in range(3):
+            server.get("/block?s=1.5")
+        server.report("stall")
+        server.logged(r"ERROR\] watchdog: a report could not be made: ZeroDivisionError: a bug")
+        assert server.log.count("could not be made") == 1
+
+
 @pytest.mark.smoke
 def test_hostile_objects_are_dumped_in_one_piece(tmp_path: Path) -> None:
     """Reprs that hang, huge values, forged names, 10,000 frames: cut, masked, in time."""

@@ -33,13 +33,18 @@ class Lane(Generic[Item]):
 
     def submit(self, item: Item) -> None:
         """Queue one item for delivery."""
+        thread = None
         with self._changed:
             if len(self._items) >= _CAPACITY:
                 self._dropped += 1
                 return
             self._items.append(item)
             self._changed.notify_all()
-        self._start()
+            if self._thread is None:
+                thread = self._thread = threading.Thread(
+                    target=self._run, name=self._name, daemon=True)
+        if thread is not None:
+            self._start(thread)
 
     def settle(self, seconds: float) -> bool:
         """Wait so long for the queue to be empty; whether it is."""
@@ -52,16 +57,12 @@ class Lane(Generic[Item]):
                 self._changed.wait(left)
         return True
 
-    def _start(self) -> None:
-        if self._thread is not None:
-            return
-        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+    def _start(self, thread: threading.Thread) -> None:
         try:
             thread.start()
         except RuntimeError:  # no more threads to be had: then it is done here and now
+            self._thread = None
             self._deliver_queued()
-        else:
-            self._thread = thread
 
     def _run(self) -> None:
         while True:
