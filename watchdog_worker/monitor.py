@@ -18,7 +18,7 @@ from typing import NamedTuple
 _IDLE_S = 1.0
 """The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
 _LATE_S = 0.25
-"""Woken later than this, the monitor itself could not run: nobody is blamed in haste."""
+"""Woken later than this, the monitor itself could not run."""
 _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
@@ -54,6 +54,8 @@ class Signs(NamedTuple):
     deadline: float | None
     """When the arbiter will kill if it is not notified; None if it never will."""
     loop_ended: bool = False
+    cpu_s: float = 0.0
+    """CPU time of the whole process so far."""
 
 
 class Episode(NamedTuple):
@@ -74,6 +76,8 @@ class State(NamedTuple):
 
     wake_at: float = 0.0
     """When it meant to wake; 0 before the first look."""
+    cpu_s: float = 0.0
+    """CPU time of the process at the last look."""
     episode: Episode | None = None
     told_deadline: float | None = None
     """The deadline for which a `pre_kill` has been made."""
@@ -103,8 +107,9 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     state, ended = _end_episode(signs, state)
     if ended is not None and ended.told:
         actions.append(Action.STALL_ENDED)
-    late = bool(state.wake_at) and signs.now - state.wake_at > _LATE_S
-    if late and signs.last_sign != state.graced_sign:
+    late_s = signs.now - state.wake_at if state.wake_at else 0.0
+    late = late_s > _LATE_S
+    if late and _stood_still(signs, state, late_s) and signs.last_sign != state.graced_sign:
         state = state._replace(
             grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
     state = _begin_episode(signs, state, rules, late)
@@ -114,8 +119,17 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     withheld = 0
     if Action.STALL in actions:
         withheld, state = state.withheld, state._replace(withheld=0)
-    state = state._replace(wake_at=_wake_at(signs, state, rules))
+    state = state._replace(wake_at=_wake_at(signs, state, rules), cpu_s=signs.cpu_s)
     return Decision(tuple(actions), state, ended, withheld)
+
+
+def _stood_still(signs: Signs, state: State, late_s: float) -> bool:
+    """The process was paused or starved, and its loop is not to blame.
+
+    If it computed meanwhile, something kept the GIL from the monitor: that is the loop's doing,
+    and right now its thread still stands where it did it.
+    """
+    return signs.cpu_s - state.cpu_s < late_s / 2
 
 
 def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 from watchdog_worker import doorbell, report, settings
@@ -41,6 +41,8 @@ class Watch:
         self._samples = Samples()
         self._sampled_since = 0.0
         self._loop_ended = False
+        self._deadline_s: float | None = None
+        self._seen_notifications = 0
         self._sinks = _sinks(worker)
         self.heartbeat = Heartbeat(
             settings.beat_interval(cfg), worker.notify, self._cannot_notify)
@@ -81,19 +83,25 @@ class Watch:
     # What the monitor asks and does, in its thread.
 
     def _look(self, now: float) -> Signs:
-        return Signs(now, self.heartbeat.last_sign, self._deadline(now), self._loop_ended)
+        return Signs(now, self.heartbeat.last_sign, self._deadline(), self._loop_ended,
+                     cpu_s=process_time())
 
-    def _deadline(self, now: float) -> float | None:
-        """What the arbiter compares; None while it would never kill."""
-        if not self._timeout:
-            return None
-        try:
-            notified = self._worker.tmp.last_update()
-        except (OSError, ValueError):  # the worker is leaving and has closed it
-            return None
-        # A file nobody has notified through carries the time of day, far in the future of the
-        # monotonic clock, and the arbiter waits for it for ever.
-        return float(notified + self._timeout) if notified <= now + 1.0 else None
+    def _deadline(self) -> float | None:
+        """What the arbiter compares; None while it would never kill.
+
+        The file is asked only when there is news: asking gives up the GIL, and where native code
+        has just let go of it, the loop thread would move on from the line to be shown.
+        """
+        notifications = self._worker.notifications
+        # A file that was never notified through carries the time of day, far in the future of
+        # the monotonic clock: the arbiter waits for it for ever.
+        if self._timeout and notifications != self._seen_notifications:
+            try:
+                self._deadline_s = self._worker.tmp.last_update() + self._timeout
+            except (OSError, ValueError):  # the worker is leaving and has closed it
+                return self._deadline_s
+            self._seen_notifications = notifications
+        return self._deadline_s
 
     def _act(self, action: Action, signs: Signs, decision: Decision) -> None:
         if action is Action.STALL_ENDED:
@@ -108,7 +116,7 @@ class Watch:
         else:
             late = episode is not None and episode.monitor_was_late
             event = report.STALL if action is Action.STALL else report.PRE_KILL
-            self._tell_blocked(event, late, decision.withheld)
+            self._tell_blocked(event, signs, late, decision.withheld)
 
     def _sample_into(self, episode: Episode | None) -> None:
         """Every silence has samples of its own."""
@@ -118,14 +126,14 @@ class Watch:
 
     def _rung(self, signs: Signs, state: State) -> None:
         if state.episode is not None:
-            self._tell_blocked(report.ON_DEMAND, state.episode.monitor_was_late, 0)
+            self._tell_blocked(report.ON_DEMAND, signs, state.episode.monitor_was_late, 0)
         else:
             self._emit(report.ON_DEMAND, self._snapshot(), None)
 
-    def _tell_blocked(self, event: str, late: bool, withheld: int) -> None:
+    def _tell_blocked(self, event: str, seen: Signs, late: bool, withheld: int) -> None:
         with _eager_switching():
             snapshot = self._snapshot(self._samples)
-        self._emit(event, snapshot, self._stall(late, withheld))
+        self._emit(event, snapshot, self._stall(seen, late, withheld))
 
     def _tell_ended(self, signs: Signs, decision: Decision) -> None:
         episode = decision.ended
@@ -140,11 +148,13 @@ class Watch:
         self._emit(report.STALL_ENDED, self._camera.develop_samples(self._samples), stall)
         self._sample_into(None)
 
-    def _stall(self, late: bool, withheld: int) -> Stall:
-        """The silence as of now: the picture took its time."""
+    def _stall(self, seen: Signs, late: bool, withheld: int) -> Stall:
+        """The silence that was seen, as of now: the picture took its time."""
         signs = self._look(monotonic())
+        since = seen.last_sign or seen.now
+        still_silent = signs.last_sign == seen.last_sign
         return Stall(
-            blocked_s=round(signs.now - (signs.last_sign or signs.now), 3),
+            blocked_s=round((signs.now if still_silent else seen.now) - since, 3),
             phase=self.heartbeat.phase,
             timeout_s=self._timeout,
             kill_in_s=None if signs.deadline is None else round(signs.deadline - signs.now, 3),

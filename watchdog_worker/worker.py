@@ -52,6 +52,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     watch: Watch | None = None
     """What watches this worker; None in the arbiter and while it is switched off."""
 
+    notifications = 0
+    """How often this worker has notified the arbiter."""
+
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Arbiter, first start: adopt the settings. Raises RuntimeError, gunicorn's clean end."""
@@ -75,6 +78,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         except Exception as error:  # whatever it is, the arbiter must live
             self.log.error("watchdog: %s; all watchdog settings stay as they were", error)
             settings.insert(self.cfg, cls._last_good)
+
+    def notify(self) -> None:
+        """Worker process, loop thread: touch the file that the arbiter looks at. May raise."""
+        super().notify()
+        self.notifications += 1
 
     def load_wsgi(self) -> None:
         """Worker process, before the application is imported: begin to watch."""

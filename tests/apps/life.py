@@ -64,6 +64,11 @@ async def on_block(query: dict[str, str], send: Any) -> int:
     return os.getpid()
 
 
+async def on_hold_gil(query: dict[str, str], send: Any) -> int:
+    """Compute in native code that never lets go of the GIL."""
+    return sum(range(int(query["n"])))
+
+
 async def on_stream(query: dict[str, str], send: Any) -> None:
     """A byte every tenth of a second, for so long."""
     await start(send)

@@ -276,6 +276,20 @@ def test_a_source_file_that_is_gone_costs_only_its_line(tmp_path: Path) -> None:
         assert "code" not in culprit
 
 
+def test_native_code_that_holds_the_gil_is_told_when_it_lets_go(tmp_path: Path) -> None:
+    """Late, but at the right line."""
+    began = time.perf_counter()
+    sum(range(10 ** 7))
+    enough = int(10 ** 7 * 4 / (time.perf_counter() - began))  # four seconds, or so
+    config = DUMPS + "watchdog_stall_threshold = 0.5\n"
+    with Gunicorn(tmp_path, "life:app", timeout=0, config=config) as server:
+        assert server.get(f"/hold_gil?n={enough}")[0] == 200
+        report = server.report("stall")
+        assert report["diagnosis"]["culprit"]["function"] == "on_hold_gil"
+        assert report["stall"]["blocked_s"] > 0.5
+        server.report("stall_ended")
+
+
 def test_the_kernel_says_what_the_loop_thread_waits_for(tmp_path: Path) -> None:
     """A socket that waits names its descriptor and its peer."""
     with Gunicorn(tmp_path, timeout=3, config=DUMPS) as server:

@@ -15,6 +15,7 @@ class Story:
     def __init__(self, rules: Rules = RULES, timeout: float | None = None) -> None:
         self.rules, self.timeout = rules, timeout
         self.now, self.state = 100.0, State()
+        self.cpu_s = 0.0
         self.last_sign: float | None = 100.0
         self.told: list[tuple[float, Action]] = []
         self.withheld: list[int] = []
@@ -27,7 +28,7 @@ class Story:
             deadline = None
             if self.timeout is not None and self.last_sign is not None:
                 deadline = self.last_sign + self.timeout
-            signs = Signs(self.now, self.last_sign, deadline, loop_ended)
+            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s)
             decision = decide(signs, self.state, self.rules)
             self.state = decision.state
             for action in decision.actions:
@@ -44,6 +45,11 @@ class Story:
     def asleep(self, seconds: float) -> Story:
         """The whole process stands still, the monitor too."""
         self.now += seconds
+        return self
+
+    def computed(self, seconds: float) -> Story:
+        """The process has used so much CPU time."""
+        self.cpu_s += seconds
         return self
 
     @property
@@ -147,6 +153,14 @@ def test_a_loop_that_stays_silent_after_a_pause_is_told() -> None:
     woke = story.asleep(20.0).now
     story.until(woke + 1.0)
     assert story.reports == [(round(woke + 0.1, 3), Action.STALL)]
+    assert story.state.episode is not None and story.state.episode.monitor_was_late
+
+
+def test_native_code_that_kept_the_gil_is_told_when_it_lets_go() -> None:
+    """The monitor was late, but the process computed: no moment is given for the trace to fade."""
+    story = Story(timeout=60.0).until(110.0, beats=True)
+    story.asleep(20.0).computed(19.0).until(story.now)
+    assert story.reports == [(130.0, Action.STALL)]
     assert story.state.episode is not None and story.state.episode.monitor_was_late
 
 
