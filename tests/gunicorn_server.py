@@ -54,8 +54,10 @@ class Gunicorn:
         config_argument: str | None = None,
         python: str = sys.executable,
         wait: bool = True,
+        wait_path: str = "/",
     ) -> None:
         self.folder, self.port, self._wait = folder, free_port(), wait
+        self._wait_path = wait_path
         self.dumps = folder / "dumps"
         self.config_file = folder / "gunicorn.conf.py"
         self.write_config(config)
@@ -163,7 +165,7 @@ class Gunicorn:
     def answers(self) -> bool:
         assert self.process.poll() is None, "gunicorn has ended:\n" + self.log
         try:
-            return self.get("/", 5.0)[0] == 200
+            return self.get(self._wait_path, 5.0)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
