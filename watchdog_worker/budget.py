@@ -1,40 +1,46 @@
-"""Run what may hang in a thread of its own, and wait for it only so long."""
+"""Have what may hang done in a thread of its own, and wait for it only so long."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
+from watchdog_worker.ownthread import OwnThread
 
-class Budgeted:
-    """Runs one piece of work at a time in a daemon thread.
 
-    While an earlier piece still hangs, later ones are not begun: one hung thread is what a
-    hang costs, however often it is asked for.
+class Budgeted(OwnThread):
+    """Does one piece of work at a time for the thread that asks.
+
+    Start it once, early: starting a thread takes a lock that a blocked thread may hold. While a
+    piece of work hangs, later ones are refused at once, so that a hang costs its budget once.
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._hung: threading.Thread | None = None
+        super().__init__(name)
+        self._work: Callable[[], object] | None = None
+        self._asked, self._done = threading.Event(), threading.Event()
+        self._well = False
 
-    def run(self, work: Callable[[], object], seconds: float) -> bool:
-        """Whether `work` came to its end within the time; False also where it raised."""
-        if self._hung is not None and self._hung.is_alive():
+    def ask(self, work: Callable[[], object], seconds: float) -> bool:
+        """Whether `work` came to a good end within the time. One thread may ask."""
+        if self._work is not None:  # the last one hangs still
             return False
-        done = threading.Event()
+        self._done.clear()
+        self._work = work
+        self._asked.set()
+        return self._done.wait(seconds) and self._well
 
-        def body() -> None:
+    def run(self) -> None:
+        """The thread's body."""
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            work = self._work
             try:
-                work()
-                done.set()
+                if work is not None:
+                    work()
+                self._well = True
             except Exception:
-                pass
-
-        thread = threading.Thread(target=body, name=self._name, daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads to be had
-            return False
-        thread.join(seconds)
-        self._hung = thread if thread.is_alive() else None
-        return done.is_set()
+                self._well = False
+            self._work = None
+            self._done.set()

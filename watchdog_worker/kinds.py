@@ -15,16 +15,20 @@ import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from watchdog_worker.ownthread import words
+
 _NONE = {"", "none", "null"}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_MOST = 1_000_000
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # gunicorn and uvicorn act on these, the kernel or faulthandler on the others, so a dump on one
 # of them would take its meaning away.
 _TAKEN = {"SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGTTIN", "SIGTTOU", "SIGWINCH",
-          "SIGCHLD", "SIGABRT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGXFSZ"}
+          "SIGCHLD", "SIGABRT", "SIGIO", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE",
+          "SIGXFSZ"}
 _FATAL = {"SIGKILL", "SIGSTOP", "SIGCONT", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP",
           "SIGSYS", "SIGTSTP"}
 
@@ -90,9 +94,14 @@ class Seconds(Kind):
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.refuse(value)
-        if not math.isfinite(value) or value < self.least and not (self.zero_is_off and value == 0):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            raise self.refuse("a number beyond all bounds") from None
+        if not math.isfinite(seconds) or (
+                seconds < self.least and not (self.zero_is_off and seconds == 0)):
             raise self.refuse(value)
-        return float(value)
+        return seconds
 
     def parse(self, text: str) -> Any:
         if self.optional and text.strip().lower() in _NONE:
@@ -106,12 +115,14 @@ class Seconds(Kind):
 class Count(Kind):
     def __init__(self, least: int) -> None:
         self.least = least
-        self.takes = f"a whole number of at least {least}"
+        self.takes = f"a whole number from {least} to {_MOST}"
 
     def check(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < self.least:
+        if isinstance(value, bool) or not isinstance(value, int):
             raise self.refuse(value)
-        return value
+        if not self.least <= value <= _MOST:
+            raise self.refuse(value)
+        return int(value)
 
     def parse(self, text: str) -> Any:
         try:
@@ -172,7 +183,11 @@ class SignalName(Kind):
         if not isinstance(value, str):
             raise self.refuse(value)
         name = value.upper() if value.upper().startswith("SIG") else "SIG" + value.upper()
-        if name in _TAKEN or name in _FATAL or not hasattr(signal.Signals, name):
+        try:
+            name = signal.Signals[name].name  # SIGIOT is SIGABRT
+        except KeyError:
+            raise self.refuse(value) from None
+        if name in _TAKEN or name in _FATAL:
             raise self.refuse(value)
         return name
 
@@ -181,17 +196,30 @@ class SignalName(Kind):
 
 
 class Hook(Kind):
-    """A callable, or where to import it from: `"pkg.mod:name"`."""
+    """A callable, or where the worker is to import it from: `"pkg.mod:name"`.
+
+    A path is only looked at here: imported in the arbiter, the application's modules would stay
+    there, and HUP would start workers with the old code.
+    """
 
     def __init__(self, *parameters: str) -> None:
         self.parameters = parameters
-        self.takes = f"a callable ({', '.join(parameters)}) or None"
+        self.takes = f"a callable ({', '.join(parameters)}), not async, or 'pkg.mod:name' or None"
 
-    def check(self, value: Any) -> Callable[..., object] | None:
-        if value is None:
-            return None
-        hook: Callable[..., object] = imported(value) if isinstance(value, str) else value
-        if not callable(hook):
+    def resolve(self, value: Callable[..., object] | str | None) -> (
+            Callable[..., object] | None):
+        """The callable, imported now if need be; in the worker. Raises InvalidValue."""
+        return self.check_callable(imported(value)) if isinstance(value, str) else value
+
+    def check(self, value: Any) -> Callable[..., object] | str | None:
+        if value is None or isinstance(value, str) and _PATH.fullmatch(value):
+            return value
+        return self.check_callable(value)
+
+    def check_callable(self, value: Any) -> Callable[..., object]:
+        """The value itself, if it can be called as it will be. Raises InvalidValue."""
+        hook: Callable[..., object] = value
+        if not callable(hook) or inspect.iscoroutinefunction(hook):
             raise self.refuse(value)
         try:
             inspect.signature(hook).bind(*self.parameters)
@@ -210,11 +238,11 @@ class Factories(Kind):
 
     takes = "a dict of 'pkg.mod:var' to a callable () or None"
 
-    def check(self, value: Any) -> dict[str, Callable[[], object] | None]:
+    def check(self, value: Any) -> dict[str, Callable[..., object] | str | None]:
         if not isinstance(value, dict):
             raise self.refuse(value)
         factory = Hook()
-        checked: dict[str, Callable[[], object] | None] = {}
+        checked: dict[str, Callable[..., object] | str | None] = {}
         for path, make in value.items():
             if not isinstance(path, str) or not _PATH.fullmatch(path):
                 raise self.refuse(value)
@@ -231,16 +259,16 @@ class Factories(Kind):
 
 def imported(path: str) -> Any:
     """What `"pkg.mod:name"` stands for. Raises InvalidValue."""
-    if not _PATH.fullmatch(path):
-        raise InvalidValue(f"expected 'pkg.mod:name', not {path!r}")
     module, _, attributes = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
-    except Exception as error:  # an import runs foreign code: whatever it raises is its answer
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InvalidValue(f"cannot import {path!r}: {words}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an import runs foreign code, which may call sys.exit
+        reason = " ".join(words(error).split())
+        raise InvalidValue(f"cannot import {path!r}: {reason}") from None
     return found
 
 
@@ -248,7 +276,7 @@ def _shown(value: object) -> str:
     """A value in an error message: one line, short, whatever its repr does."""
     try:
         text = repr(value)
-    except Exception:
+    except BaseException:  # it is foreign, and may call sys.exit
         text = f"an object of type {type(value).__name__}"
     text = " ".join(text.split())
     return text if len(text) <= 80 else text[:77] + "..."

@@ -123,6 +123,10 @@ class Stall(NamedTuple):
     gil_held: bool | None = None
     withheld: int | None = None
     """Stalls that the rate limit kept back since the last one that was told."""
+    silent: bool = True
+    """False: the loop shows life, the report is about something else."""
+    running: bool = True
+    """False: the loop has not begun to run."""
 
 
 class Snapshot(NamedTuple):
@@ -176,6 +180,16 @@ class Report(NamedTuple):
             # `null` means "not known" here, which is something else than "does not apply".
             plain["stall"]["gil_held"] = self.stall.gil_held
         return plain
+
+
+def innermost_app(frames: tuple[Frame, ...]) -> Frame | None:
+    """The innermost frame of the application's own code; frames are outermost first."""
+    return next((frame for frame in reversed(frames) if frame.app), None)
+
+
+def telling_frame(frames: tuple[Frame, ...]) -> Frame | None:
+    """The frame that says most about a stack: the application's innermost, else the innermost."""
+    return innermost_app(frames) or (frames[-1] if frames else None)
 
 
 def to_plain(value: Any) -> Any:

@@ -1,19 +1,19 @@
 """The side thread that notices when the loop falls silent.
 
 `decide` is a pure function of what it is told; `Monitor` is the loop that asks it and does what
-it says. Runs in the monitor thread of a worker, beside everything else in the process: it takes
-no lock that the application could hold.
+it says. Runs in the monitor thread of a worker and takes no lock that the application could hold.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Callable
 from enum import Enum, auto
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from watchdog_worker.ownthread import OwnThread
 
 _IDLE_S = 1.0
 """The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
@@ -22,6 +22,7 @@ _LATE_S = 0.25
 _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
+_QUIET_MS, _QUIET_TRIES = 30.0, 10
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
 """A long stall is sampled more and more rarely: each sample adds at least its 200th part."""
@@ -55,7 +56,7 @@ class Signs(NamedTuple):
     """When the arbiter will kill if it is not notified; None if it never will."""
     loop_ended: bool = False
     cpu_s: float = 0.0
-    """CPU time of the whole process so far."""
+    """CPU time of the loop's thread so far."""
 
 
 class Episode(NamedTuple):
@@ -68,7 +69,13 @@ class Episode(NamedTuple):
     """A report of it has been made."""
     settled: bool = False
     """A `stall` was made, or withheld by the rate limit: not again."""
-    monitor_was_late: bool = False
+    late_s: float = 0.0
+    """By how much the monitor came late at worst: it waits for the GIL like everybody."""
+
+    @property
+    def monitor_was_late(self) -> bool:
+        """Whether it could not watch all the time."""
+        return self.late_s > _LATE_S
 
 
 class State(NamedTuple):
@@ -77,7 +84,7 @@ class State(NamedTuple):
     wake_at: float = 0.0
     """When it meant to wake; 0 before the first look."""
     cpu_s: float = 0.0
-    """CPU time of the process at the last look."""
+    """CPU time of the loop's thread at the last look."""
     episode: Episode | None = None
     told_deadline: float | None = None
     """The deadline for which a `pre_kill` has been made."""
@@ -107,12 +114,12 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     state, ended = _end_episode(signs, state)
     if ended is not None and ended.told:
         actions.append(Action.STALL_ENDED)
-    late_s = signs.now - state.wake_at if state.wake_at else 0.0
-    late = late_s > _LATE_S
-    if late and _stood_still(signs, state, late_s) and signs.last_sign != state.graced_sign:
-        state = state._replace(
-            grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
-    state = _begin_episode(signs, state, rules, late)
+    late_s = max(0.0, signs.now - state.wake_at) if state.wake_at else 0.0
+    if late_s > _LATE_S and not _computed(signs, state, late_s):
+        if signs.last_sign != state.graced_sign:
+            state = state._replace(
+                grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
+    state = _begin_episode(signs, state, rules, late_s)
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
         actions += due
@@ -123,13 +130,13 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     return Decision(tuple(actions), state, ended, withheld)
 
 
-def _stood_still(signs: Signs, state: State, late_s: float) -> bool:
-    """The process was paused or starved, and its loop is not to blame.
+def _computed(signs: Signs, state: State, late_s: float) -> bool:
+    """The loop's thread used the time in which the monitor could not run: it kept the GIL.
 
-    If it computed meanwhile, something kept the GIL from the monitor: that is the loop's doing,
-    and right now its thread still stands where it did it.
+    Right now it still stands where it did. Otherwise the process was paused or starved, or
+    another thread kept the GIL, and the loop gets a moment to show that it lives.
     """
-    return signs.cpu_s - state.cpu_s < late_s / 2
+    return signs.cpu_s - state.cpu_s > late_s / 2
 
 
 def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:
@@ -143,7 +150,7 @@ def _sample_after(rules: Rules) -> float:
     return rules.stall_threshold or 1.0
 
 
-def _begin_episode(signs: Signs, state: State, rules: Rules, late: bool) -> State:
+def _begin_episode(signs: Signs, state: State, rules: Rules, late_s: float) -> State:
     if signs.last_sign is None or signs.loop_ended:
         return state
     episode = state.episode
@@ -151,25 +158,27 @@ def _begin_episode(signs: Signs, state: State, rules: Rules, late: bool) -> Stat
         if signs.now - signs.last_sign <= _sample_after(rules):
             return state
         episode = Episode(since=signs.last_sign, next_sample=signs.now)
-    return state._replace(episode=episode._replace(
-        monitor_was_late=episode.monitor_was_late or late))
+    return state._replace(episode=episode._replace(late_s=max(episode.late_s, late_s)))
 
 
 def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]:
-    """The reports and samples that are due, the urgent one first."""
+    """What is due. The sample comes first: it costs next to nothing, and what it sees is fresh."""
     actions: list[Action] = []
-    deadline, episode = signs.deadline, state.episode
-    if (deadline is not None and deadline != state.told_deadline
-            and signs.now >= deadline - rules.pre_kill_margin):
+    kill_near = _kill_near(signs, state, rules)
+    if kill_near and state.episode is None and _silent(signs) and signs.last_sign is not None:
+        state = state._replace(
+            episode=Episode(since=signs.last_sign, next_sample=signs.now))
+    episode = state.episode
+    if episode is not None and signs.now >= episode.next_sample:
+        actions.append(Action.SAMPLE)
+        pause = max(rules.sample_interval, (signs.now - episode.since) / _MAX_STRETCH)
+        episode = episode._replace(next_sample=signs.now + pause)
+    if kill_near:
         actions.append(Action.PRE_KILL)
-        state = state._replace(told_deadline=deadline)
-        if episode is None and _silent(signs):
-            episode = Episode(since=signs.last_sign or 0.0, next_sample=signs.now)
+        state = state._replace(told_deadline=signs.deadline)
         if episode is not None:  # it says all that a later `stall` would
             episode = episode._replace(told=True, settled=True)
-    if episode is None:
-        return state, actions
-    if rules.stall_threshold and not episode.settled:
+    elif rules.stall_threshold and episode is not None and not episode.settled:
         recent = tuple(at for at in state.recent if signs.now - at < _RATE_WINDOW_S)
         if len(recent) < rules.stall_rate_limit:
             actions.append(Action.STALL)
@@ -178,11 +187,18 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
         else:
             state = state._replace(recent=recent, withheld=state.withheld + 1)
         episode = episode._replace(settled=True)
-    if signs.now >= episode.next_sample:
-        actions.append(Action.SAMPLE)
-        pause = max(rules.sample_interval, (signs.now - episode.since) / _MAX_STRETCH)
-        episode = episode._replace(next_sample=signs.now + pause)
     return state._replace(episode=episode), actions
+
+
+def _kill_near(signs: Signs, state: State, rules: Rules) -> bool:
+    return (signs.deadline is not None and signs.deadline != state.told_deadline
+            and signs.now >= signs.deadline - _margin(state, rules))
+
+
+def _margin(state: State, rules: Rules) -> float:
+    """The margin, and more where the monitor gets its turn late: up to twice as much."""
+    late_s = state.episode.late_s if state.episode is not None else 0.0
+    return rules.pre_kill_margin + min(late_s, rules.pre_kill_margin)
 
 
 def _silent(signs: Signs) -> bool:
@@ -201,7 +217,7 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     elif signs.last_sign is not None and not signs.loop_ended:
         moments.append(signs.last_sign + _sample_after(rules) + 0.001)
     if signs.deadline is not None and signs.deadline != state.told_deadline:
-        moments.append(signs.deadline - rules.pre_kill_margin)
+        moments.append(signs.deadline - _margin(state, rules))
     return max(min(moments), signs.now)
 
 
@@ -216,40 +232,54 @@ class Bell:
         self._poll.register(self.read_end, select.POLLIN)
 
     def wait(self, seconds: float) -> bool:
-        """Whether it rang within that time; ringing several times counts once."""
+        """Whether it rang within that time; ringing several times counts once.
+
+        One ring is many small writes, so the pipe is read until it has been quiet for a while.
+        """
         if not self._poll.poll(max(0.0, seconds) * 1000):
             return False
-        try:
-            while os.read(self.read_end, 65536):
-                pass
-        except BlockingIOError:
-            pass
+        for _ in range(_QUIET_TRIES):
+            os.read(self.read_end, 65536)
+            if not self._poll.poll(_QUIET_MS):
+                break
         return True
 
 
-class Monitor(threading.Thread):
+class Watcher(Protocol):
+    """What the monitor asks and tells, in its thread. Only `look` may not raise."""
+
+    def look(self, now: float) -> Signs:
+        """The signs of this moment."""
+
+    def episode_changed(self, episode: Episode | None) -> None:
+        """A silence has become too long, or is over."""
+
+    def act(self, action: Action, signs: Signs, decision: Decision) -> None:
+        """Do what was decided."""
+
+    def rung(self, signs: Signs, episode: Episode | None) -> None:
+        """The bell has been rung."""
+
+    def failed(self, error: BaseException) -> None:
+        """An action failed."""
+
+    def died(self, error: BaseException) -> None:
+        """The thread has come to its end."""
+
+
+class Monitor(OwnThread):
     """Asks `decide` what to do and does it, until the process ends.
 
-    A daemon thread. An action that fails is told to `on_failure` the first time, and the watch
-    goes on; if the thread itself dies of an error of its own, `on_death` is told once and the
-    worker serves on unwatched.
+    An action that fails is told to the watcher the first time, and the watch goes on; if the
+    thread itself dies of an error of its own, it is told that, and the worker serves on
+    unwatched.
     """
 
     def __init__(
-        self,
-        rules: Rules,
-        look: Callable[[float], Signs],
-        act: Callable[[Action, Signs, Decision], None],
-        rung: Callable[[Signs, State], None],
-        bell: Bell,
-        on_failure: Callable[[Exception], None],
-        on_death: Callable[[BaseException], None],
-        clock: Callable[[], float] = monotonic,
+        self, rules: Rules, watcher: Watcher, bell: Bell, clock: Callable[[], float] = monotonic
     ) -> None:
-        super().__init__(name="watchdog-monitor", daemon=True)
-        self._rules, self._look, self._act, self._rung = rules, look, act, rung
-        self._bell, self._clock = bell, clock
-        self._on_failure, self._on_death = on_failure, on_death
+        super().__init__("watchdog-monitor")
+        self._rules, self._watcher, self._bell, self._clock = rules, watcher, bell, clock
         self._failed = False
 
     def run(self) -> None:
@@ -257,27 +287,32 @@ class Monitor(threading.Thread):
         try:
             self._watch()
         except BaseException as error:
-            self._on_death(error)
+            self._watcher.died(error)
 
     def _watch(self) -> None:
         state = State()
         while True:
-            signs = self._look(self._clock())
+            before, signs = state, self._watcher.look(self._clock())
             decision = decide(signs, state, self._rules)
             state = decision.state
+            if (state.episode is None) != (before.episode is None):
+                self._attempt(self._watcher.episode_changed, state.episode)
             for action in decision.actions:
-                self._attempt(self._act, action, signs, decision)
-            now = self._clock()
-            # What the actions took is not a pause of the process.
-            state = state._replace(wake_at=max(state.wake_at, now))
-            if self._bell.wait(state.wake_at - now):
-                self._attempt(self._rung, self._look(self._clock()), state)
+                self._attempt(self._watcher.act, action, signs, decision)
+            if decision.actions:
+                # What the actions took is not a pause of the process.
+                after = self._watcher.look(self._clock())
+                state = state._replace(
+                    wake_at=max(state.wake_at, after.now), cpu_s=after.cpu_s)
+            if self._bell.wait(state.wake_at - self._clock()):
+                self._attempt(
+                    self._watcher.rung, self._watcher.look(self._clock()), state.episode)
                 state = state._replace(wake_at=self._clock())
 
     def _attempt(self, do: Callable[..., None], *arguments: object) -> None:
         try:
             do(*arguments)
-        except Exception as error:
+        except BaseException as error:  # a picture runs into foreign objects
             if not self._failed:
                 self._failed = True
-                self._on_failure(error)
+                self._watcher.failed(error)

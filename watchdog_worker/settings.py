@@ -7,7 +7,7 @@ while it reads the file. `adopt` reads them afterwards from the config file's na
 from the environment, and inserts gunicorn `Setting` instances: from there on
 `cfg.watchdog_stall_threshold` works like any other setting.
 
-Runs in the arbiter only (and in the `settings` command). Precedence: config file, environment,
+Adopted in the arbiter, read everywhere. Precedence: config file, environment,
 default.
 """
 
@@ -26,6 +26,7 @@ from watchdog_worker import kinds
 from watchdog_worker.kinds import Declared, InvalidValue
 
 PREFIX = "watchdog_"
+ON_REPORT = kinds.Hook("worker", "report")
 
 SETTINGS: tuple[Declared, ...] = (
     Declared(
@@ -33,8 +34,8 @@ SETTINGS: tuple[Declared, ...] = (
         "False: a plain UvicornWorker, nothing of ours runs."),
     Declared(
         "heartbeat_interval", kinds.Seconds(least=0.05), 0.5,
-        "How often the loop beats and notifies the arbiter. The loop beats faster where a short "
-        "`watchdog_stall_threshold` needs it."),
+        "How often the loop beats and notifies the arbiter; more often where it must be: twice in "
+        "`watchdog_stall_threshold`, four times in `timeout`."),
     Declared(
         "stall_threshold", kinds.Seconds(least=0.05, zero_is_off=True), 1.0,
         "A loop that is silent for longer gives a `stall` report; 0 switches it off."),
@@ -104,13 +105,13 @@ SETTINGS: tuple[Declared, ...] = (
         "on_request_end", kinds.Hook("scope"), None,
         "Called in the request's own context when it leaves.", planned=True),
     Declared(
-        "on_report", kinds.Hook("worker", "report"), None,
+        "on_report", ON_REPORT, None,
         "Called with every report (a dict of schema 1), outside the loop thread; its errors and "
         "its slowness hurt nothing."),
     Declared(
         "dump_signal", kinds.SignalName(), "SIGUSR2",
-        "A worker that gets it reports its stacks (`on_demand`), also while the loop is blocked. "
-        "None: no signal."),
+        "A worker that gets it reports its stacks (`on_demand`), also while the loop is blocked; "
+        "while native code holds the GIL, as soon as it lets go. None: no signal."),
     Declared(
         "core_dumps", kinds.FLAG, False,
         "False: an aborted worker runs `worker_abort` and exits without a core file.",
@@ -223,8 +224,8 @@ def read(
 
 def did_you_mean(name: str) -> str:
     """A suggestion for a misspelled name, or nothing."""
-    close = difflib.get_close_matches(name.lower(), _CLASSES, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    hint = _near(name, cutoff=0.6)
+    return f"; did you mean {PREFIX}{hint}?" if hint else ""
 
 
 def _looks_like_ours(name: str, value: object) -> bool:
@@ -239,16 +240,19 @@ def stray_environment(environ: Mapping[str, str]) -> list[str]:
     WATCHDOG_PID), so only a near miss is worth a line.
     """
     return [
-        f"the environment variable {variable} is not a setting{hint}"
+        f"the environment variable {variable} is not a setting; did you mean "
+        f"{PREFIX.upper()}{hint.upper()}?"
         for variable in environ
         if variable.startswith(PREFIX.upper()) and variable.lower() not in _CLASSES
-        and (hint := _near_miss(variable))
+        and (hint := _near(variable, cutoff=0.75))
     ]
 
 
-def _near_miss(variable: str) -> str:
-    close = difflib.get_close_matches(variable.lower(), _CLASSES, n=1, cutoff=0.8)
-    return f"; did you mean {close[0].upper()}?" if close else ""
+def _near(name: str, cutoff: float) -> str:
+    # Without the prefix, which all have in common and which would make all alike.
+    bare = name.lower().removeprefix(PREFIX)
+    names = [declared.name for declared in SETTINGS]
+    return next(iter(difflib.get_close_matches(bare, names, n=1, cutoff=cutoff)), "")
 
 
 def clashes(values: Mapping[str, Any], timeout: float) -> list[str]:
@@ -258,13 +262,17 @@ def clashes(values: Mapping[str, Any], timeout: float) -> list[str]:
     if interval and timeout and interval > timeout / 2:
         problems.append(
             f"watchdog_heartbeat_interval = {interval:g} is more than half of timeout = "
-            f"{timeout:g}: a healthy worker would be killed")
+            f"{timeout:g}: the arbiter has to hear more often")
     margin = values.get("watchdog_pre_kill_margin")
-    if margin and timeout and margin >= timeout:
+    if margin and timeout and margin > _most_margin(timeout, interval or 0.5):
         problems.append(
-            f"watchdog_pre_kill_margin = {margin:g} is not below timeout = {timeout:g}: "
-            "a healthy worker would be dumped")
+            f"watchdog_pre_kill_margin = {margin:g} leaves less than two heartbeats of timeout = "
+            f"{timeout:g}: a healthy worker would be dumped")
     return problems
+
+
+def _most_margin(timeout: float, interval: float) -> float:
+    return timeout - 2 * min(interval, timeout / 4)
 
 
 def beat_interval(cfg: Any) -> float:
@@ -282,8 +290,12 @@ def beat_interval(cfg: Any) -> float:
 
 
 def pre_kill_margin(cfg: Any) -> float:
-    """Seconds before the deadline at which the dump is taken."""
-    if cfg.watchdog_pre_kill_margin is not None:
-        return float(cfg.watchdog_pre_kill_margin)
+    """Seconds before the deadline at which the dump is taken.
+
+    Two heartbeats fit before it, whatever the setting is: HUP can change `timeout` under a
+    margin that was right before.
+    """
     timeout = float(cfg.timeout)
+    if cfg.watchdog_pre_kill_margin is not None:
+        return min(float(cfg.watchdog_pre_kill_margin), _most_margin(timeout, beat_interval(cfg)))
     return min(max(timeout / 6, min(0.5, timeout / 4)), 5.0)

@@ -1,25 +1,30 @@
 """One worker's watch: vitals, monitor, camera and sinks wired together, and what each event does.
 
-Built in the worker process after the fork. `Watch.start` runs in the main thread; what the
-monitor calls back runs in the monitor thread.
+Built in the worker process after the fork, in the main thread, which will run the loop. What
+the monitor calls back runs in the monitor thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import monotonic, process_time
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
-from watchdog_worker import doorbell, report, settings
+from watchdog_worker import doorbell, kinds, report, settings
 from watchdog_worker.capture import Camera, Limits
 from watchdog_worker.capture.profile import Samples
+from watchdog_worker.deadline import Deadline
 from watchdog_worker.diagnosis import diagnose
+from watchdog_worker.hurry import Hurry
 from watchdog_worker.model import Report, Snapshot, Stall
-from watchdog_worker.monitor import Action, Bell, Decision, Episode, Monitor, Rules, Signs, State
+from watchdog_worker.monitor import Action, Bell, Decision, Episode, Monitor, Rules, Signs
+from watchdog_worker.ownthread import words
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
 from watchdog_worker.sinks import Sinks, plain_hook
@@ -27,7 +32,9 @@ from watchdog_worker.sinks.files import DumpFolder
 from watchdog_worker.sinks.log import Entry, LogSink
 from watchdog_worker.vitals.heartbeat import Heartbeat
 
-_SWITCH_S = 0.0005
+_SETTLE_S = 1.0
+_ON_TIME_S = 0.1
+"""A beat that is later than this is no sign of a healthy loop."""
 
 
 class Watch:
@@ -38,153 +45,172 @@ class Watch:
         self._worker = worker
         self._timeout = float(cfg.timeout)
         self._identity = report.Identity(os.getpid(), worker.age, _app_name(worker))
-        self._samples = Samples()
-        self._sampled_since = 0.0
+        self._samples, self._sampled_since = Samples(), 0.0
+        self._last_task: weakref.ref[Any] | None = None
         self._loop_ended = False
-        self._deadline_s: float | None = None
-        self._seen_notifications = 0
+        self._loop_cpu = _cpu_clock()
+        self._hurry = Hurry()
         self._sinks = _sinks(worker)
+        self._signal = cfg.watchdog_dump_signal
         self.heartbeat = Heartbeat(
-            settings.beat_interval(cfg), worker.notify, self._cannot_notify)
+            settings.beat_interval(cfg), worker.notify, self._cannot_notify,
+            drain_s=float(cfg.graceful_timeout))
         self._camera = Camera(Limits(
             max_tasks=cfg.watchdog_max_tasks,
             max_threads=cfg.watchdog_max_threads,
             max_frames=cfg.watchdog_max_frames,
             with_locals=cfg.watchdog_capture_locals,
         ))
-        self._bell = Bell()
-        self._signal = cfg.watchdog_dump_signal
-        self._monitor = Monitor(
-            Rules(
-                stall_threshold=cfg.watchdog_stall_threshold,
-                stall_rate_limit=cfg.watchdog_stall_rate_limit,
-                sample_interval=cfg.watchdog_sample_interval,
-                pre_kill_margin=settings.pre_kill_margin(cfg),
-            ),
-            look=self._look, act=self._act, rung=self._rung, bell=self._bell,
-            on_failure=self._report_failed, on_death=self._monitor_died,
+        rules = Rules(
+            stall_threshold=cfg.watchdog_stall_threshold,
+            stall_rate_limit=cfg.watchdog_stall_rate_limit,
+            sample_interval=cfg.watchdog_sample_interval,
+            pre_kill_margin=settings.pre_kill_margin(cfg),
         )
+        self._deadline = Deadline(worker, margin=2 * rules.pre_kill_margin)
+        self._bell = Bell()
+        self._monitor = Monitor(rules, self, self._bell)
 
     def start(self) -> None:
-        """Begin to watch; call it in the main thread, which will run the loop."""
-        self._monitor.start()
+        """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
         if self._signal is not None:
             doorbell.install(self._signal, self._bell.write_end)
+        self._sinks.start()
+        self._camera.start()
+        self._monitor.start()
+
+    async def settle(self) -> None:
+        """On the loop, at the end of a drain: give reports under way a moment to arrive."""
+        deadline = monotonic() + _SETTLE_S
+        while not self._sinks.settled and monotonic() < deadline:
+            await asyncio.sleep(0.01)
 
     def loop_ended(self) -> None:
         """The loop has returned: its silence is no stall any more."""
         self._loop_ended = True
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait for reports that are under way, a second for each sink at most."""
-        self._sinks.settle(1.0)
+        self._sinks.settle(_SETTLE_S)
 
     # What the monitor asks and does, in its thread.
 
-    def _look(self, now: float) -> Signs:
-        return Signs(now, self.heartbeat.last_sign, self._deadline(), self._loop_ended,
-                     cpu_s=process_time())
+    def look(self, now: float) -> Signs:
+        """The signs of this moment."""
+        return Signs(now, self.heartbeat.last_sign, self._deadline.at(now), self._loop_ended,
+                     cpu_s=self._loop_cpu())
 
-    def _deadline(self) -> float | None:
-        """What the arbiter compares; None while it would never kill.
+    def episode_changed(self, episode: Episode | None) -> None:
+        """A silence has become too long (its samples begin), or is over."""
+        if episode is None:
+            self._hurry.end()
+        else:
+            self._hurry.begin()
+            self._samples, self._sampled_since = Samples(), episode.since
 
-        The file is asked only when there is news: asking gives up the GIL, and where native code
-        has just let go of it, the loop thread would move on from the line to be shown.
-        """
-        notifications = self._worker.notifications
-        # A file that was never notified through carries the time of day, far in the future of
-        # the monotonic clock: the arbiter waits for it for ever.
-        if self._timeout and notifications != self._seen_notifications:
-            try:
-                self._deadline_s = self._worker.tmp.last_update() + self._timeout
-            except (OSError, ValueError):  # the worker is leaving and has closed it
-                return self._deadline_s
-            self._seen_notifications = notifications
-        return self._deadline_s
-
-    def _act(self, action: Action, signs: Signs, decision: Decision) -> None:
-        if action is Action.STALL_ENDED:
-            self._tell_ended(signs, decision)
-            return
+    def act(self, action: Action, signs: Signs, decision: Decision) -> None:
+        """Do what was decided."""
         episode = decision.state.episode
-        self._sample_into(episode)
-        if action is Action.SAMPLE:
-            stack = self._camera.sample()
-            if stack is not None:
-                self._samples.add(stack, signs.now)
-        else:
-            late = episode is not None and episode.monitor_was_late
-            event = report.STALL if action is Action.STALL else report.PRE_KILL
-            self._tell_blocked(event, signs, late, decision.withheld)
+        if action is Action.STALL_ENDED and decision.ended is not None:
+            self._tell_ended(decision.ended)
+        elif action is Action.SAMPLE:
+            self._sample(signs)
+        elif action is Action.STALL:
+            self._tell(report.STALL, signs, episode, decision.withheld)
+        elif action is Action.PRE_KILL:
+            self._tell(report.PRE_KILL, signs, episode)
 
-    def _sample_into(self, episode: Episode | None) -> None:
-        """Every silence has samples of its own."""
-        since = episode.since if episode is not None else 0.0
-        if since != self._sampled_since:
-            self._samples, self._sampled_since = Samples(), since
+    def rung(self, signs: Signs, episode: Episode | None) -> None:
+        """The dump signal came."""
+        self._tell(report.ON_DEMAND, signs, episode)
 
-    def _rung(self, signs: Signs, state: State) -> None:
-        if state.episode is not None:
-            self._tell_blocked(report.ON_DEMAND, signs, state.episode.monitor_was_late, 0)
-        else:
-            self._emit(report.ON_DEMAND, self._snapshot(), None)
+    def failed(self, error: BaseException) -> None:
+        """An action failed; said once."""
+        self._sinks.notice(f"watchdog: a report could not be made: {words(error)}", logging.ERROR)
 
-    def _tell_blocked(self, event: str, seen: Signs, late: bool, withheld: int) -> None:
-        with _eager_switching():
-            snapshot = self._snapshot(self._samples)
-        self._emit(event, snapshot, self._stall(seen, late, withheld))
+    def died(self, error: BaseException) -> None:
+        """The monitor itself has come to its end."""
+        self._hurry.end()
+        self._sinks.notice(
+            "watchdog: the monitor stopped on an error of its own, the worker serves on "
+            f"unwatched: {words(error)}", logging.ERROR)
 
-    def _tell_ended(self, signs: Signs, decision: Decision) -> None:
-        episode = decision.ended
-        assert episode is not None and signs.last_sign is not None
-        stall = Stall(
-            blocked_s=round(signs.last_sign - episode.since, 3),
+    def _sample(self, signs: Signs) -> None:
+        stack = self._camera.sample()
+        if stack is not None and self.heartbeat.last_sign == signs.last_sign:
+            self._samples.add(stack, signs.now)
+        self._note_progress(signs.now)
+
+    def _note_progress(self, now: float) -> None:
+        """A loop that has gone from one task to another is busy, not stuck: no reason to kill.
+
+        Many callbacks that are ready at once all run before the next timer does.
+        """
+        loop = self.heartbeat.loop
+        task = asyncio.current_task(loop) if loop is not None else None
+        last = self._last_task() if self._last_task is not None else None
+        if task is not None and last is not task:
+            if self._last_task is not None:
+                self.heartbeat.tell_arbiter(now)
+            self._last_task = weakref.ref(task)
+
+    def _tell(
+        self, event: str, seen: Signs, episode: Episode | None, withheld: int = 0
+    ) -> None:
+        on_time = self.heartbeat.interval + _ON_TIME_S
+        silent = seen.last_sign is not None and seen.now - seen.last_sign > on_time
+        if event == report.ON_DEMAND and not silent and seen.last_sign is not None:
+            self._emit(event, self._snapshot(None), None)
+            return
+        snapshot = self._snapshot(seen.last_sign if silent else None)
+        kill_at = self._deadline.at(monotonic())
+        self._emit(event, snapshot, Stall(
+            blocked_s=self._silence(seen.last_sign),
+            phase=self.heartbeat.phase,
+            timeout_s=self._timeout,
+            kill_in_s=None if kill_at is None else round(kill_at - monotonic(), 3),
+            gil_held=None if episode is not None and episode.monitor_was_late else False,
+            withheld=withheld or None,
+            silent=silent,
+            running=seen.last_sign is not None,
+        ))
+
+    def _tell_ended(self, episode: Episode) -> None:
+        samples = self._samples if self._sampled_since == episode.since else Samples()
+        self._emit(report.STALL_ENDED, self._camera.develop_samples(samples), Stall(
+            blocked_s=self._silence(episode.since),
             phase=self.heartbeat.phase,
             timeout_s=self._timeout,
             gil_held=None if episode.monitor_was_late else False,
-        )
-        self._sample_into(episode)
-        self._emit(report.STALL_ENDED, self._camera.develop_samples(self._samples), stall)
-        self._sample_into(None)
+        ))
+        self._samples = Samples()
 
-    def _stall(self, seen: Signs, late: bool, withheld: int) -> Stall:
-        """The silence that was seen, as of now: the picture took its time."""
-        signs = self._look(monotonic())
-        since = seen.last_sign or seen.now
-        still_silent = signs.last_sign == seen.last_sign
-        return Stall(
-            blocked_s=round((signs.now if still_silent else seen.now) - since, 3),
-            phase=self.heartbeat.phase,
-            timeout_s=self._timeout,
-            kill_in_s=None if signs.deadline is None else round(signs.deadline - signs.now, 3),
-            gil_held=None if late else False,
-            withheld=withheld or None,
-        )
+    def _silence(self, since: float | None) -> float:
+        """How long the silence after this sign was, or has been until now."""
+        gap, last_sign = self.heartbeat.gap, self.heartbeat.last_sign
+        if since is None or last_sign is None:
+            return 0.0
+        if last_sign <= since:
+            return round(monotonic() - since, 3)
+        until = gap.until if gap is not None and gap.since == since else last_sign
+        return round(until - since, 3)
 
-    def _snapshot(self, samples: Samples | None = None) -> Snapshot:
-        return self._camera.take(self.heartbeat.loop, self.heartbeat.lag, samples)
+    def _snapshot(self, silent_since: float | None) -> Snapshot:
+        """The picture, with the profile if the loop is silent.
+
+        Should the loop move on while it is taken, its thread is shown where it was last sampled.
+        """
+        if silent_since is None:
+            return self._camera.take(self.heartbeat.loop, self.heartbeat.lag)
+        return self._camera.take(
+            self.heartbeat.loop, self.heartbeat.lag, self._samples,
+            moved_on=lambda: self.heartbeat.last_sign != silent_since)
 
     def _emit(self, event: str, snapshot: Snapshot, stall: Stall | None) -> None:
-        diagnosis = diagnose(snapshot) if stall is not None and snapshot.threads else None
+        blocked = stall is not None and stall.silent
+        diagnosis = diagnose(snapshot) if blocked and snapshot.threads else None
         self._sinks.emit(report.assemble(event, self._identity, snapshot, stall, diagnosis))
 
-    # What goes wrong with us.
-
-    def _cannot_notify(self, error: BaseException) -> None:
+    def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(
-            f"watchdog: cannot notify the arbiter: {type(error).__name__}: {error}",
-            logging.ERROR)
-
-    def _report_failed(self, error: Exception) -> None:
-        self._sinks.notice(
-            f"watchdog: a report could not be made: {type(error).__name__}: {error}",
-            logging.ERROR)
-
-    def _monitor_died(self, error: BaseException) -> None:
-        self._sinks.notice(
-            "watchdog: the monitor stopped on an error of its own, the worker serves on "
-            f"unwatched: {type(error).__name__}: {error}", logging.ERROR)
+            f"watchdog: cannot notify the arbiter: {words(error)}", logging.ERROR)
 
 
 def _sinks(worker: Any) -> Sinks:
@@ -197,7 +223,7 @@ def _sinks(worker: Any) -> Sinks:
 
     folder = cfg.watchdog_dump_dir and DumpFolder(
         cfg.watchdog_dump_dir, cfg.watchdog_dump_keep, json_render.line)
-    hook = cfg.watchdog_on_report
+    hook = _hook(worker)
     return Sinks(
         LogSink(worker.log.error_log),
         entry,
@@ -206,23 +232,22 @@ def _sinks(worker: Any) -> Sinks:
     )
 
 
+def _hook(worker: Any) -> Callable[[Any, dict[str, Any]], object] | None:
+    try:
+        return settings.ON_REPORT.resolve(worker.cfg.watchdog_on_report)
+    except kinds.InvalidValue as error:
+        worker.log.error("watchdog: watchdog_on_report: %s; reports go without it", error)
+        return None
+
+
 def _app_name(worker: Any) -> str:
     """What was asked for on the command line, such as `shop.main:app`."""
     return str(getattr(worker.app, "app_uri", None) or worker.cfg.proc_name)
 
 
-@contextmanager
-def _eager_switching() -> Iterator[None]:
-    """Beside a thread that computes without pause, wait less long for every turn.
-
-    Each file read gives up the GIL and gets it back only after the switch interval, 5 ms by
-    default: the hundred small reads of a picture would cost more than the margin has.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, _SWITCH_S))
-    ours = sys.getswitchinterval()
-    try:
-        yield
-    finally:
-        if sys.getswitchinterval() == ours:  # else the application has set it meanwhile
-            sys.setswitchinterval(before)
+def _cpu_clock() -> Callable[[], float]:
+    """CPU time of the calling thread for any other to read; of the process where it is hidden."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.process_time
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    return lambda: time.clock_gettime(clock)

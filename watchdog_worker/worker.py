@@ -12,6 +12,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from watchdog_worker import settings
+from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.boundary import Boundary
 from watchdog_worker.watch import Watch
 
@@ -36,7 +37,7 @@ class WatchedServer(Server):
         self.watch.heartbeat.drain()
         await super().shutdown(sockets=sockets)
         # After SIGTERM uvicorn raises the signal anew, which ends the process on the spot.
-        self.watch.settle()
+        await self.watch.settle()
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -70,13 +71,17 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         if not settings.adopted(self.cfg):
             self._adopt_reloaded()
+        if self.cfg.watchdog_enabled:
+            # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
+            self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
 
     def _adopt_reloaded(self) -> None:
         cls = type(self)
         try:
             cls._last_good, _ = settings.adopt(self.cfg)
         except Exception as error:  # whatever it is, the arbiter must live
-            self.log.error("watchdog: %s; all watchdog settings stay as they were", error)
+            reason = error if isinstance(error, settings.SettingsError) else words(error)
+            self.log.error("watchdog: %s; all watchdog settings stay as they were", reason)
             settings.insert(self.cfg, cls._last_good)
 
     def notify(self) -> None:
@@ -96,8 +101,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.watch.start()
         except Exception as error:  # an unwatched worker is better than none
             self.watch = None
-            self.log.error("watchdog: could not start, the worker serves without: %s: %s",
-                           type(error).__name__, error)
+            self.log.error("watchdog: could not start, the worker serves without: %s",
+                           words(error))
 
     async def _serve(self) -> None:
         if self.watch is None:

@@ -151,7 +151,7 @@ def test_the_settings_command_prints_what_would_be_in_force(tmp_path: Path) -> N
     ("this is no python", "cannot read bad.py: SyntaxError"),
     ("1 / 0", "cannot read bad.py: ZeroDivisionError: division by zero"),
     ("timeout = 'x'", "timeout: "),
-    ("timeout = 4\nwatchdog_pre_kill_margin = 5", "is not below timeout"),
+    ("timeout = 4\nwatchdog_pre_kill_margin = 5", "leaves less than two heartbeats of timeout"),
 ])
 def test_the_settings_command_refuses_a_bad_file(
     tmp_path: Path, text: str, complaint: str

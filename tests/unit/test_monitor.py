@@ -15,7 +15,7 @@ class Story:
     def __init__(self, rules: Rules = RULES, timeout: float | None = None) -> None:
         self.rules, self.timeout = rules, timeout
         self.now, self.state = 100.0, State()
-        self.cpu_s = 0.0
+        self.cpu_s, self.looks = 0.0, 0
         self.last_sign: float | None = 100.0
         self.told: list[tuple[float, Action]] = []
         self.withheld: list[int] = []
@@ -31,6 +31,7 @@ class Story:
             signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s)
             decision = decide(signs, self.state, self.rules)
             self.state = decision.state
+            self.looks += 1
             for action in decision.actions:
                 self.told.append((round(self.now, 3), action))
                 if action is Action.STALL:
@@ -62,9 +63,10 @@ class Story:
 
 
 def test_a_loop_that_beats_gives_nothing() -> None:
-    """No action in a day, and no more than a few looks a second."""
-    story = Story(timeout=30.0).until(200.0, beats=True)
+    """No action, and no more than two looks a second."""
+    story = Story(timeout=30.0).until(1100.0, beats=True)
     assert story.told == []
+    assert story.looks <= 2001
 
 
 def test_a_loop_that_does_not_run_yet_is_no_stall() -> None:
@@ -122,6 +124,13 @@ def test_a_threshold_beyond_the_deadline_does_not_lose_the_dump() -> None:
     assert story.reports[-1][1] is Action.STALL_ENDED
 
 
+def test_a_sample_is_taken_before_the_report() -> None:
+    """It is fresh then: a report takes its time, and the loop may move on."""
+    story = Story(timeout=30.0).until(101.0005)
+    story.until(101.002)
+    assert [action for _, action in story.told] == [Action.SAMPLE, Action.STALL]
+
+
 def test_the_rate_limit_counts_what_it_withholds() -> None:
     """The next one that is told says how many were not; so do their ends."""
     story = Story(RULES._replace(stall_rate_limit=2), timeout=None)
@@ -170,6 +179,7 @@ def test_a_monitor_that_is_always_late_still_speaks() -> None:
     while story.now < 106.0:
         story.until(story.now).asleep(0.3)
     assert [action for _, action in story.reports] == [Action.STALL, Action.PRE_KILL]
+    assert 104.3 < story.reports[1][0] < 105.0  # the sooner, the later its turns come
 
 
 def test_a_healthy_loop_whose_notify_fails_is_dumped_once() -> None:

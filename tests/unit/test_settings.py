@@ -13,6 +13,7 @@ import pytest
 from gunicorn.config import KNOWN_SETTINGS, Config
 
 from watchdog_worker import settings
+from watchdog_worker.kinds import InvalidValue
 
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "enabled": [(False, False)],
@@ -25,21 +26,25 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "request_headers": [(["X-Id"], ("x-id",)), ((), ())],
     "dump_signal": [("usr2", "SIGUSR2"), ("SIGUSR2", "SIGUSR2"), (None, None)],
     "contextvars": [({"a.b:c": None, "d:e": dict}, {"a.b:c": None, "d:e": dict})],
-    "on_report": [("os.path:join", None), (print, print)],
+    "on_report": [("os.path:join", "os.path:join"), (print, print)],
 }
+async def asleep(worker: Any, report: Any) -> None:
+    """A hook that nobody would await."""
+
+
 BAD: dict[str, list[Any]] = {
     "enabled": [1, "True", None],
-    "heartbeat_interval": [0, -1, True, "1", None, math.nan, math.inf],
+    "heartbeat_interval": [0, -1, True, "1", None, math.nan, math.inf, 10 ** 400],
     "stall_threshold": [0.01, -1, None, math.inf],
     "stall_rate_limit": [-1, 1.5, True],
     "pre_kill_margin": [0, "1"],
     "log_format": ["xml", None, 3],
     "dump_dir": [1, "", "a\0b"],
-    "max_frames": [0, 3, 2.0],
+    "max_frames": [0, 3, 2.0, 10 ** 20],
     "request_headers": ["x-id", ["x id"], [1], None],
-    "dump_signal": ["SIGUSR1", "SIGKILL", "SIGTERM", "SIGNONE", 12],
+    "dump_signal": ["SIGUSR1", "SIGIOT", "SIGCLD", "SIGPOLL", "SIGKILL", "SIGTERM", "SIGNONE", 12],
     "contextvars": [None, {"a": None}, {"a:b": 3}, {1: None}, {"a:b": lambda x: x}],
-    "on_report": [3, lambda: None, "nowhere.at:all", "os.path", "os.path:missing"],
+    "on_report": [3, lambda: None, "os.path", asleep],
     "context_policy": ["keep"],
 }
 
@@ -54,9 +59,6 @@ def read(**values: Any) -> tuple[dict[str, Any], list[str]]:
 def test_a_good_value_is_kept(name: str, value: Any, kept: Any) -> None:
     """In the form in which the code wants it."""
     values, problems = read(**{name: value})
-    if isinstance(value, str) and name == "on_report":
-        kept = os.path.join
-        value = values[f"watchdog_{name}"]
     assert problems == []
     assert values[f"watchdog_{name}"] == kept
 
@@ -72,11 +74,35 @@ def test_a_bad_value_is_named_with_its_place(name: str, value: Any) -> None:
     assert "\n" not in problems[0]
 
 
+def test_a_path_is_followed_in_the_worker() -> None:
+    """Not in the arbiter, where the application's modules would outlive a reload."""
+    hook = settings.ON_REPORT
+    assert hook.resolve("os.path:join") is os.path.join
+    assert hook.resolve(print) is print
+    assert hook.resolve(None) is None
+    for path, complaint in (
+            ("nowhere.at:all", "cannot import 'nowhere.at:all': ModuleNotFoundError"),
+            ("os.path:missing", "cannot import 'os.path:missing': AttributeError"),
+            ("os:sep", "expected a callable (worker, report)"),
+            ("os:getcwd", "expected a callable (worker, report)")):
+        with pytest.raises(InvalidValue, match=re.escape(complaint)):
+            hook.resolve(path)
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("watchdog_stall_treshold", "; did you mean watchdog_stall_threshold?"),
+    ("watchdog_STALL_THRESHOLD", "; did you mean watchdog_stall_threshold?"),
+    ("watchdog_foo", "")])
+def test_a_misspelled_name_gets_a_hint(name: str, hint: str) -> None:
+    """Where there is one worth giving."""
+    assert settings.did_you_mean(name) == hint
+
+
 def test_a_value_that_cannot_be_shown_is_refused_like_others() -> None:
     """Its repr is foreign code."""
     class Mean:
         def __repr__(self) -> str:
-            raise ValueError
+            raise SystemExit(5)
 
     _, problems = read(max_tasks=Mean())
     assert "not an object of type Mean" in problems[0]
@@ -87,14 +113,12 @@ def test_a_value_that_cannot_be_shown_is_refused_like_others() -> None:
     ("PRE_KILL_MARGIN", "none", None), ("MAX_TASKS", "7", 7), ("DUMP_DIR", "", None),
     ("DUMP_SIGNAL", "none", None), ("REQUEST_HEADERS", "a, B ,", ("a", "b")),
     ("LOG_FORMAT", "JSON", "json"), ("CONTEXTVARS", "a.b:c=builtins:dict, d:e",
-                                     {"a.b:c": dict, "d:e": None}),
-    ("ON_REPORT", "os.path:join", None), ("ON_REPORT", "none", None),
+                                     {"a.b:c": "builtins:dict", "d:e": None}),
+    ("ON_REPORT", "os.path:join", "os.path:join"), ("ON_REPORT", "none", None),
 ])
 def test_the_environment_is_text(variable: str, text: str, kept: Any) -> None:
     """Every kind can be written there."""
     values, problems = settings.read({}, "", {f"WATCHDOG_{variable}": text})
-    if text == "os.path:join":
-        kept = os.path.join
     assert problems == []
     assert values == {f"watchdog_{variable.lower()}": kept}
 
@@ -149,6 +173,15 @@ def test_the_margin_before_the_kill(timeout: int, margin: float) -> None:
     """A sixth, at least 0.5 or a quarter of a shorter timeout, at most 5."""
     cfg = SimpleNamespace(watchdog_pre_kill_margin=None, timeout=timeout)
     assert settings.pre_kill_margin(cfg) == pytest.approx(margin)
+
+
+def test_a_margin_that_no_longer_fits_is_cut() -> None:
+    """HUP can lower the timeout under it; two heartbeats fit before it always."""
+    cfg = SimpleNamespace(watchdog_pre_kill_margin=10.0, timeout=5,
+                          watchdog_heartbeat_interval=0.5, watchdog_stall_threshold=1.0)
+    assert settings.pre_kill_margin(cfg) == pytest.approx(4.0)
+    assert settings.clashes({"watchdog_pre_kill_margin": 4.0}, 5.0) == []
+    assert settings.clashes({"watchdog_pre_kill_margin": 4.5}, 5.0) != []
 
 
 @pytest.mark.parametrize("interval, threshold, timeout, beat", [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
+from watchdog_worker.budget import Budgeted
 from watchdog_worker.capture import osthreads, process, stacks, tasks
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.sources import Sources
@@ -21,6 +22,7 @@ from watchdog_worker.model import (
     Tasks,
     ThreadStack,
 )
+from watchdog_worker.ownthread import words
 
 T = TypeVar("T")
 
@@ -57,6 +59,11 @@ class Camera:
         # still names the parent's.
         self._loop_native_id = threading.get_native_id()
         self._limits = limits
+        self._reader = Budgeted("watchdog-sources")
+
+    def start(self) -> None:
+        """Start the thread that reads source lines. Raises RuntimeError if none can be had."""
+        self._reader.start()
 
     def sample(self) -> stacks.RawStack | None:
         """The loop thread's stack alone; costs some microseconds."""
@@ -67,11 +74,13 @@ class Camera:
         loop: asyncio.AbstractEventLoop | None,
         lag: LoopLag | None = None,
         samples: Samples | None = None,
+        moved_on: Callable[[], bool] = lambda: False,
     ) -> Snapshot:
         """The whole picture. Never raises: a part that fails is missing and said to be.
 
         What moves is read first and in pure Python; what has to ask the kernel or a disk comes
-        after, so that it cannot blur the rest.
+        after, so that it cannot blur the rest. If the loop has `moved_on` by then, its thread is
+        shown as it was last sampled.
         """
         began = monotonic()
         limits, raw, incomplete = self._limits, _Raw(), list[str]()
@@ -79,12 +88,18 @@ class Camera:
             self._loop_thread_id, self._loop_native_id,
             limits.max_threads, limits.max_frames, limits.with_locals))
         raw.threads, raw.threads_total = found or ([], None)
+        if samples is not None and samples.latest is not None and moved_on():
+            raw.threads = [each._replace(stack=samples.latest) if each.loop else each
+                           for each in raw.threads]
         if loop is not None:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
                 loop, limits.max_frames, _TASKS_S))
         raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
         raw.process = _attempt("process", incomplete, process.figures)
-        return self._developed(raw, lag, samples, began, incomplete)
+        try:
+            return self._developed(raw, lag, samples, began, incomplete)
+        except Exception as error:
+            return Snapshot(incomplete=(*incomplete, f"the picture: {words(error)}"))
 
     def develop_samples(self, samples: Samples) -> Snapshot:
         """A snapshot of nothing but the profile, for a stall that is over."""
@@ -96,7 +111,7 @@ class Camera:
     ) -> Snapshot:
         groups = raw.tasks.groups[: self._limits.max_tasks] if raw.tasks else []
         sampled = samples.most_common() if samples else []
-        sources = Sources(_all_frames(raw, groups, sampled))
+        sources = Sources(_all_frames(raw, groups, sampled), self._reader)
         if not sources.complete:
             incomplete.append("source lines: reading them took too long")
         return Snapshot(
@@ -114,8 +129,8 @@ class Camera:
 def _attempt(part: str, incomplete: list[str], look: Callable[[], T]) -> T | None:
     try:
         return look()
-    except Exception as error:
-        incomplete.append(f"{part}: {type(error).__name__}")
+    except BaseException as error:  # a foreign task may raise anything
+        incomplete.append(f"{part}: {words(error)}")
         return None
 
 

@@ -30,7 +30,10 @@ def is_application(filename: str) -> bool:
     """True unless it is the standard library, an installed package, this package or made up."""
     if not filename or filename.startswith("<"):
         return False
-    path = os.path.abspath(filename)
+    try:
+        path = os.path.abspath(filename)
+    except OSError:  # a relative path, and the working directory has been removed
+        path = filename
     if path.startswith(_LIBRARY) or any(part in path for part in _PARTS):
         return False
     return not path.startswith(_SCRIPTS)

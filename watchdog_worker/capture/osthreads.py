@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import stat
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from watchdog_worker.capture.procfs import read
 from watchdog_worker.model import KernelWait
 
 _TASK = "/proc/self/task"
@@ -44,6 +44,7 @@ _CALLS = {
 _FD_FIRST = {"read", "write", "readv", "writev", "pread64", "pwrite64", "connect", "accept",
              "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg", "fcntl", "flock", "fsync",
              "fdatasync", "sendfile"}
+_KINDS: dict[int, str] = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
 _POLLFD = struct.Struct("ihh")
 _MAX_POLLED = 64
 
@@ -58,21 +59,8 @@ class KernelView(NamedTuple):
 
 def look(native_id: int) -> KernelView:
     """What the kernel says of this thread of our process; never raises."""
-    state, cpu_s = _state_and_cpu(_read(f"{_TASK}/{native_id}/stat"))
+    state, cpu_s = _state_and_cpu(read(f"{_TASK}/{native_id}/stat"))
     return KernelView(state, cpu_s, _wait(native_id))
-
-
-def _read(path: str) -> str:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(fd, 4096).decode("ascii", "replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
 
 
 def _state_and_cpu(line: str) -> tuple[str | None, float | None]:
@@ -86,8 +74,8 @@ def _state_and_cpu(line: str) -> tuple[str | None, float | None]:
 
 
 def _wait(native_id: int) -> KernelWait | None:
-    wchan = _read(f"{_TASK}/{native_id}/wchan").strip()
-    fields = _read(f"{_TASK}/{native_id}/syscall").split()
+    wchan = read(f"{_TASK}/{native_id}/wchan").strip()
+    fields = read(f"{_TASK}/{native_id}/syscall").split()
     wchan = "" if wchan == "0" else wchan
     if len(fields) < 3 or not fields[0].isdigit():  # "running", or refused
         return KernelWait(wchan=wchan) if wchan else None
@@ -99,9 +87,10 @@ def _wait(native_id: int) -> KernelWait | None:
 
 def _subject(call: str, arguments: list[int]) -> tuple[int | None, str | None]:
     """The descriptor that a call waits for, and the file, socket or child behind it."""
-    if call in ("wait4", "waitid"):
-        pid = arguments[0] if call == "wait4" else arguments[1]
-        return None, _child(pid & 0xFFFFFFFF)
+    if call == "wait4":
+        return None, _child(_signed(arguments[0]))
+    if call == "waitid":
+        return None, _child(_signed(arguments[1]) if arguments[0] == os.P_PID else -1)
     if call in ("poll", "ppoll"):
         fds = _polled(arguments[0], arguments[1])
         names = [name for name in (target_of(fd) for fd in fds) if name]
@@ -129,33 +118,53 @@ def _polled(address: int, count: int) -> list[int]:
     return [fd for fd, _, _ in _POLLFD.iter_unpack(data[:whole]) if fd >= 0]
 
 
+def _signed(argument: int) -> int:
+    """A system call's argument as the C int that it is."""
+    return (argument & 0xFFFFFFFF) - ((argument & 0x80000000) << 1)
+
+
 def _child(pid: int) -> str | None:
-    if pid in (0, 0xFFFFFFFF):
-        return "any child process"
-    command = _read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    if pid <= 0:
+        return "a child process"
+    command = read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     return f"child process {pid}" + (f" ({command[:100]})" if command else "")
 
 
 def target_of(fd: int) -> str | None:
-    """The peer of a socket (`tcp 10.0.3.4:5432`), or the path behind another descriptor."""
+    """The peer of a socket (`tcp 10.0.3.4:5432`), or the path behind another descriptor.
+
+    Never touches the file itself: its file system may be the one that blocks the loop.
+    """
     try:
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            return _peer(fd)
-        return os.readlink(f"/proc/self/fd/{fd}")
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        return _peer(fd, path) if path.startswith("socket:[") else path
     except OSError:
         return None
 
 
-def _peer(fd: int) -> str | None:
-    # A copy of the descriptor asks on our behalf, so that the owner's object is not touched.
-    with socket.socket(fileno=os.dup(fd)) as copy:
-        kind = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}.get(copy.type, "socket")
+def _peer(fd: int, link: str) -> str | None:
+    with _copy(fd) as copy:
+        kind = _KINDS.get(copy.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE), "socket")
         if copy.family == socket.AF_UNIX:
             return _address("unix", copy.getpeername) or _address("unix", copy.getsockname)
         peer = _address(kind, copy.getpeername)
         if peer is None and kind == "tcp":
-            peer = _connecting(os.fstat(fd).st_ino)
+            peer = _connected(link.removeprefix("socket:[").removesuffix("]"))
         return peer or _address(f"{kind} (no peer) local", copy.getsockname)
+
+
+def _copy(fd: int) -> socket.socket:
+    """A socket object of our own on the same socket; closing it closes nothing else.
+
+    Said to be non-blocking already, or Python would make it so where the application has called
+    `socket.setdefaulttimeout`, and with it the application's own socket: both share the flag.
+    """
+    own = os.dup(fd)
+    try:
+        return socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK, fileno=own)
+    except BaseException:
+        os.close(own)
+        raise
 
 
 def _address(kind: str, ask: Callable[[], object]) -> str | None:
@@ -171,15 +180,15 @@ def _address(kind: str, ask: Callable[[], object]) -> str | None:
     return f"{kind} {address}" if address else f"{kind} (unnamed)"
 
 
-def _connecting(inode: int) -> str | None:
-    """The peer of a TCP socket that is not connected yet, from the kernel's own table."""
+def _connected(inode: str) -> str | None:
+    """The peer of a TCP socket, also of one not connected yet, from the kernel's own table."""
     for path, family in (("/proc/self/net/tcp", socket.AF_INET),
                          ("/proc/self/net/tcp6", socket.AF_INET6)):
         try:
             with open(path) as table:
                 for line in table:
                     fields = line.split()
-                    if len(fields) > 9 and fields[9] == str(inode):
+                    if len(fields) > 9 and fields[9] == inode:
                         return _from_table(fields[2], family)
         except OSError:
             continue

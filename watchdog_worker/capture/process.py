@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 
+from watchdog_worker.capture.procfs import read
 from watchdog_worker.model import Process
 
 _CGROUP = "/sys/fs/cgroup"
@@ -34,7 +35,7 @@ def figures() -> Process:
 
 
 def _rss() -> int | None:
-    text = _read("/proc/self/statm")
+    text = read("/proc/self/statm")
     if text:
         return int(text.split()[1]) * resource.getpagesize()
     if sys.platform == "darwin":  # the peak, in bytes there
@@ -58,28 +59,20 @@ def _open_fds() -> int | None:
     return size or _entries("/proc/self/fd")
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read(4096)
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
 def _cgroup() -> dict[str, int]:
     """The limits and events of our control group (version 2), those that are set."""
-    own = next((line[3:].strip() for line in _read("/proc/self/cgroup").splitlines()
+    own = next((line[3:].strip() for line in read("/proc/self/cgroup").splitlines()
                 if line.startswith("0::")), None)
     if own is None:
         return {}
     folder = _CGROUP + (own if os.path.isdir(_CGROUP + own) else "")
     found = {}
     for file, name in _CGROUP_FILES.items():
-        text = _read(f"{folder}/{file}").strip()
+        text = read(f"{folder}/{file}").strip()
         if text.isdigit():
             found[name] = int(text)
     for file, keys in _CGROUP_KEYS.items():
-        for line in _read(f"{folder}/{file}").splitlines():
+        for line in read(f"{folder}/{file}").splitlines():
             key, _, value = line.partition(" ")
             if key in keys and value.isdigit():
                 found[f"{file.partition('.')[0]}_{key}"] = int(value)

@@ -13,11 +13,12 @@ _MAX_SHOWN = 10
 class Samples:
     """Counts equal stacks, in bounded memory: what no longer fits is counted as one rest."""
 
-    __slots__ = ("first", "last", "total", "_counts", "_stacks")
+    __slots__ = ("first", "last", "total", "latest", "_counts", "_stacks")
 
     def __init__(self) -> None:
         self.first = self.last = 0.0
         self.total = 0
+        self.latest: RawStack | None = None
         self._counts: Counter[Place] = Counter()
         self._stacks: dict[Place, RawStack] = {}
 
@@ -25,6 +26,7 @@ class Samples:
         """One more sample, taken at `now` (monotonic)."""
         self.first = self.first or now
         self.last = now
+        self.latest = stack
         self.total += 1
         key = place(stack.frames)
         if key in self._stacks or len(self._stacks) < _MAX_PLACES:

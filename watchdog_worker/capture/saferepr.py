@@ -58,7 +58,8 @@ def _render(value: Any, depth: int) -> str:
     if kind is str or kind is bytes or kind is bytearray:
         text = repr(value[:_MAX_CHARS])
         return text if len(value) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}... ({len(value)} long)"
-    if kind in (list, tuple, set, frozenset):
+    # By identity throughout: `==` and `in` would ask a foreign metaclass.
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
         return _render_items(value, depth)
     if kind is dict:
         return _render_dict(value, depth)
@@ -81,8 +82,8 @@ def _render_dict(value: dict[Any, Any], depth: int) -> str:
         return "{...}"
     items = []
     for key, item in islice(value.items(), _MAX_ITEMS):
-        secret = type(key) in (str, bytes) and _SECRET.search(
-            key if type(key) is str else key.decode("latin-1"))
+        name = key if type(key) is str else key.decode("latin-1") if type(key) is bytes else ""
+        secret = _SECRET.search(name)
         items.append(
             f"{safe_repr(key, depth + 1)}: {MASK if secret else safe_repr(item, depth + 1)}")
     if len(value) > _MAX_ITEMS:

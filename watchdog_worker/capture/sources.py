@@ -19,17 +19,15 @@ from watchdog_worker.model import Frame
 _MAX_CODE = 200
 _READ_S = 0.5
 
-_reader = Budgeted("watchdog-sources")
-
 
 class Sources:
     """The lines of one snapshot: made from all places it shows, asked frame by frame."""
 
-    def __init__(self, frames: Iterable[RawFrame]) -> None:
+    def __init__(self, frames: Iterable[RawFrame], reader: Budgeted) -> None:
         # By identity, as in `stacks.place`; the raw frames outlive this object.
         wanted = {(id(frame.code), frame.line): frame.code for frame in frames}
         self._lines: dict[tuple[int, int], str] = {}
-        self.complete = _reader.run(lambda: self._fill(wanted), _READ_S)
+        self.complete = reader.ask(lambda: self._fill(wanted), _READ_S)
 
     def frames(self, raw: Iterable[RawFrame]) -> tuple[Frame, ...]:
         """The frames with their source, as far as it was found."""

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from types import CodeType, FrameType
 from typing import NamedTuple
 
 from watchdog_worker.capture import appcode
+from watchdog_worker.capture.ends import both_ends, shares
 from watchdog_worker.capture.saferepr import safe_locals
-
-OWN_THREAD_PREFIX = "watchdog-"
-"""Our own threads' names begin with this; they are left out of every picture."""
-
-_WALK_LIMIT = 100_000
+from watchdog_worker.ownthread import OwnThread
 
 
 class RawFrame(NamedTuple):
@@ -51,25 +47,20 @@ class RawThread(NamedTuple):
 
 
 def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) -> RawStack:
-    """The stack that ends in `frame`: its inner two thirds of `max_frames` and its outer third.
-
-    A stack of 10,000 frames is walked once and cut in the middle, where recursion repeats.
-    """
-    inner_size = max(1, max_frames * 2 // 3)
-    inner: list[FrameType] = []
-    outer: deque[FrameType] = deque(maxlen=max(1, max_frames - inner_size))
-    total = 0
-    while frame is not None and total < _WALK_LIMIT:
-        (inner if total < inner_size else outer).append(frame)
-        total += 1
-        frame = frame.f_back
-    omitted = total - len(inner) - len(outer)
+    """The stack that ends in `frame`; beyond `max_frames` it is cut in the middle."""
+    outer_size, inner_size = shares(max_frames)
+    inner, outer, omitted = both_ends(_outwards(frame), inner_size, outer_size)
     frames = [_raw(each, with_locals) for each in reversed(outer)]
-    if omitted and frames:
-        last = frames[-1]
-        frames[-1] = RawFrame(last.code, last.line, last.locals, omitted)
+    if omitted:
+        frames[-1] = frames[-1]._replace(omitted=omitted)
     frames += [_raw(each, with_locals) for each in reversed(inner)]
-    return RawStack(tuple(frames), total)
+    return RawStack(tuple(frames), len(frames) + omitted)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _raw(frame: FrameType, with_locals: bool) -> RawFrame:
@@ -96,7 +87,7 @@ def all_threads(
     known = _known_threads()
     frames = {
         ident: frame for ident, frame in sys._current_frames().items()
-        if not _name(known.get(ident)).startswith(OWN_THREAD_PREFIX)
+        if not issubclass(type(known.get(ident)), OwnThread)
     }
     order = sorted(frames, key=lambda ident: ident != loop_thread_id)
     threads = [

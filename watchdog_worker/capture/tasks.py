@@ -14,10 +14,10 @@ from time import monotonic
 from types import CodeType
 from typing import Any, NamedTuple
 
+from watchdog_worker.capture.ends import both_ends, shares
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawFrame
 
-_MAX_CHAIN = 200
 _MAX_NAMES = 5
 _NAME_CHARS = 100
 # What stands between an `await` and the object it drives; each of these names that object to
@@ -66,41 +66,48 @@ def all_tasks(
             break
         try:
             _add(task, task is current, max_frames, groups)
-        except Exception:  # it ended or moved while we looked, or it is a task of foreign make
+        except BaseException:  # it ended or moved while we looked, or it is a task of foreign make
             unread += 1
     ordered = sorted(groups.values(), key=lambda group: (not group.running, -group.count))
     return RawTasks(len(tasks), ordered, unread)
 
 
 def _add(task: Any, running: bool, max_frames: int, groups: dict[Any, RawGroup]) -> None:
-    chain, awaited = await_chain(task)
+    chain, omitted, awaited = await_chain(task, max_frames)
     awaits = None if running else _describe(awaited)
-    key = (running, awaits, tuple((id(code), line) for code, line in chain))
+    key = (running, awaits, omitted, tuple((id(code), line) for code, line in chain))
     group = groups.get(key)
     if group is None:
-        group = groups[key] = RawGroup(_cut(chain, max_frames), awaits, running)
+        frames = [RawFrame(code, line) for code, line in chain]
+        if omitted:
+            cut = shares(max_frames)[0] - 1
+            frames[cut] = frames[cut]._replace(omitted=omitted)
+        group = groups[key] = RawGroup(tuple(frames), awaits, running)
     group.count += 1
     if len(group.names) < _MAX_NAMES:
         group.names.append(str(task.get_name())[:_NAME_CHARS])
 
 
-def await_chain(task: Any) -> tuple[list[tuple[CodeType, int]], Any]:
-    """The (code, line) pairs of a task's await chain, outermost first, and what ends it.
+def await_chain(task: Any, max_frames: int) -> tuple[list[tuple[CodeType, int]], int, Any]:
+    """A task's await chain: (code, line) pairs, outermost first; what is cut; what ends it.
 
     Goes through coroutines, generators, asynchronous generators and the objects that drive
     them, on into tasks that are awaited, and through `gather` into its first pending child.
+    Beyond `max_frames` it is cut in the middle, and how many frames that are comes second.
     """
-    chain: list[tuple[CodeType, int]] = []
+    last_link: list[Any] = [None]
+    outer, inner, omitted = both_ends(_chain(task.get_coro(), last_link), *shares(max_frames))
+    return outer + inner, omitted, last_link[0]
+
+
+def _chain(link: Any, last_link: list[Any]) -> Iterator[tuple[CodeType, int]]:
     seen: set[int] = set()
-    link: Any = task.get_coro()
-    ends: Any = None
-    while link is not None and len(chain) < _MAX_CHAIN and id(link) not in seen:
+    while link is not None and id(link) not in seen:
         seen.add(id(link))
         frame = _frame(link)
         if frame is not None:
-            chain.append((frame.f_code, frame.f_lineno or 0))
-        ends, link = link, _next(link)
-    return chain, ends
+            yield frame.f_code, frame.f_lineno or 0
+        last_link[0], link = link, _next(link)
 
 
 def _frame(link: Any) -> Any:
@@ -155,14 +162,3 @@ def _describe(awaited: Any) -> str | None:
         return f"gather of {len(children)}, {pending} pending"
     state = "done" if awaited.done() else "pending"
     return f"{type_name(type(awaited))} {state}"
-
-
-def _cut(chain: list[tuple[CodeType, int]], max_frames: int) -> tuple[RawFrame, ...]:
-    if len(chain) <= max_frames:
-        return tuple(RawFrame(code, line) for code, line in chain)
-    inner = max(1, max_frames * 2 // 3)
-    outer = max(1, max_frames - inner)
-    frames = [RawFrame(code, line) for code, line in chain[:outer] + chain[-inner:]]
-    omitted = len(chain) - outer - inner
-    frames[outer - 1] = RawFrame(*chain[outer - 1], omitted=omitted)
-    return tuple(frames)

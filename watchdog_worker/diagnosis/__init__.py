@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchdog_worker.model import Diagnosis, Frame, Snapshot
+from watchdog_worker.model import Diagnosis, Snapshot, innermost_app
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis | None:
@@ -10,9 +10,4 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
     thread = snapshot.loop_thread
     if thread is None or not thread.frames:
         return None
-    return Diagnosis(culprit=culprit(thread.frames), blocking_call=thread.frames[-1])
-
-
-def culprit(frames: tuple[Frame, ...]) -> Frame | None:
-    """The innermost frame of the application's own code; frames are outermost first."""
-    return next((frame for frame in reversed(frames) if frame.app), None)
+    return Diagnosis(culprit=innermost_app(thread.frames), blocking_call=thread.frames[-1])

@@ -20,9 +20,10 @@ from watchdog_worker.model import (
     Stall,
     Tasks,
     ThreadStack,
+    telling_frame,
 )
+from watchdog_worker.render.headline import place, short_path
 from watchdog_worker.render.plain import plain
-from watchdog_worker.report import place, short_path
 
 
 _KEPT_BEFORE_APP = 2
@@ -60,7 +61,8 @@ def _body(report: Report) -> Iterator[str]:
 
 def _stall(stall: Stall) -> Iterator[str]:
     timeout = f"timeout {stall.timeout_s:g} s" if stall.timeout_s else "no timeout"
-    yield f"loop silent for {stall.blocked_s:.2f} s while {stall.phase}, {timeout}"
+    if stall.running:
+        yield f"loop silent for {stall.blocked_s:.2f} s while {stall.phase}, {timeout}"
     if stall.withheld:
         yield f"{stall.withheld} more stalls were not told (watchdog_stall_rate_limit)"
 
@@ -76,8 +78,7 @@ def _profile(profile: Profile) -> Iterator[str]:
     yield ""
     yield f"{profile.samples} samples of the loop thread over {profile.seconds:.1f} s:"
     for stack in profile.stacks:
-        frame = next((each for each in reversed(stack.frames) if each.app), None)
-        shown = frame or (stack.frames[-1] if stack.frames else None)
+        shown = telling_frame(stack.frames)
         if shown is not None:
             yield f"  {100 * stack.count / profile.samples:5.1f} %  {plain(place(shown))}"
 

@@ -8,84 +8,71 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
+from watchdog_worker.ownthread import OwnThread, words
+
 Item = TypeVar("Item")
 
 _CAPACITY = 50
 
 
-class Lane(Generic[Item]):
-    """Delivers items one after the other in a daemon thread that is started when needed.
+class Lane(OwnThread, Generic[Item]):
+    """Delivers items one after the other.
 
-    Submitting never blocks and never raises. What does not fit is dropped, counted and said.
-    The first of a row of failures is said; the next item is tried again.
+    Start it early: starting a thread takes a lock that a blocked thread may hold. Submitting
+    never blocks and never raises, from any thread. What does not fit is dropped, counted and
+    said. The first of a row of failures is said; the next item is tried again.
     """
 
     def __init__(
         self, name: str, deliver: Callable[[Item], None], say: Callable[[str], None]
     ) -> None:
-        self._name, self._deliver, self._say = name, deliver, say
+        super().__init__(name)
+        self._deliver, self._say = deliver, say
         self._changed = threading.Condition()
         self._items: deque[Item] = deque()
         self._busy = False
         self._failing = False
         self._dropped = 0
-        self._thread: threading.Thread | None = None
 
     def submit(self, item: Item) -> None:
         """Queue one item for delivery."""
-        thread = None
         with self._changed:
             if len(self._items) >= _CAPACITY:
                 self._dropped += 1
                 return
             self._items.append(item)
             self._changed.notify_all()
-            if self._thread is None:
-                thread = self._thread = threading.Thread(
-                    target=self._run, name=self._name, daemon=True)
-        if thread is not None:
-            self._start(thread)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is queued or under way."""
+        return not self._items and not self._busy
 
     def settle(self, seconds: float) -> bool:
-        """Wait so long for the queue to be empty; whether it is."""
+        """Wait so long for everything to be delivered; whether it is."""
         deadline = monotonic() + seconds
         with self._changed:
-            while self._items or self._busy:
+            while not self.settled:
                 left = deadline - monotonic()
                 if left <= 0:
                     return False
                 self._changed.wait(left)
         return True
 
-    def _start(self, thread: threading.Thread) -> None:
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads to be had: then it is done here and now
-            self._thread = None
-            self._deliver_queued()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """The thread's body."""
         while True:
             with self._changed:
                 while not self._items:
                     self._changed.wait()
-            self._deliver_queued()
-
-    def _deliver_queued(self) -> None:
-        while True:
-            with self._changed:
-                if not self._items:
-                    return
                 item, self._busy = self._items.popleft(), True
                 dropped, self._dropped = self._dropped, 0
-            try:
-                self._attempt(item)
-            finally:
-                with self._changed:
-                    self._busy = False
-                    self._changed.notify_all()
+            self._attempt(item)
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
             if dropped:
-                self._say(f"watchdog: {self._name} fell behind, {dropped} reports were dropped")
+                self._say(f"watchdog: {self.name} fell behind, {dropped} reports were dropped")
 
     def _attempt(self, item: Item) -> None:
         try:
@@ -93,5 +80,5 @@ class Lane(Generic[Item]):
             self._failing = False
         except BaseException as error:  # a hook may raise SystemExit: it ends nothing here
             if not self._failing:
-                self._say(f"watchdog: {self._name} failed: {type(error).__name__}: {error}")
+                self._say(f"watchdog: {self.name} failed: {words(error)}")
             self._failing = True

@@ -1,23 +1,35 @@
 """gunicorn's error log as a sink, also while its handlers' locks are held by the blocked thread.
 
-Runs in a lane's thread, which may wait: for a handler's lock it waits a while and then writes
-to the handler's file descriptor without it; for a full pipe it waits until there is room. What
-is begun is brought to its end, so that a report arrives once and in one piece.
+Every handler has a lane: a hung one keeps the report from no other. A lane's thread may wait:
+for a handler's lock it waits a while and then writes to the handler's file descriptor without
+it; for a full pipe it waits until there is room. A report is delivered once. It is in one piece
+unless another thread stands in the same full pipe, with the lock that we did not get.
 """
 
 from __future__ import annotations
 
+import codecs
+import fcntl
 import logging
 import os
 import select
+import stat
+import struct
+import termios
 from collections.abc import Iterator
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
+
+from watchdog_worker.render.plain import plain
+from watchdog_worker.sinks.lane import Lane
 
 _LOCK_S = 0.3
 _HELD_S = 2.0
 _CHUNK = 4096
 """A pipe that polls as writable takes so much without blocking (PIPE_BUF)."""
+_PIPE_SIZE = getattr(fcntl, "F_GETPIPE_SZ", None)
+_STANDARD_ERROR = 2
 
 
 class Entry(NamedTuple):
@@ -28,9 +40,9 @@ class Entry(NamedTuple):
     extra: dict[str, Any]
 
     @classmethod
-    def notice(cls, words: str, level: int | None = None) -> Entry:
+    def notice(cls, text: str, level: int | None = None) -> Entry:
         """A line about ourselves, on one line whatever it holds."""
-        return cls(level or logging.WARNING, " ".join(words.split()), {})
+        return cls(level or logging.WARNING, plain(" ".join(text.split())), {})
 
 
 class LogSink:
@@ -38,9 +50,31 @@ class LogSink:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
+        self._by_handler: dict[logging.Handler, Lane[logging.LogRecord]] = {}
 
-    def write(self, entry: Entry) -> None:
-        """Deliver to every handler of the logger, as its level and filters allow."""
+    def start(self) -> None:
+        """Start a lane for every handler there is. Raises RuntimeError if none can be had."""
+        for handler in _handlers(self._logger):
+            self._lane(handler)
+
+    @property
+    def lanes(self) -> list[Lane[logging.LogRecord]]:
+        """The lanes of all handlers so far."""
+        return list(self._by_handler.values())
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything has arrived."""
+        return all(lane.settled for lane in self.lanes)
+
+    def settle(self, seconds: float) -> None:
+        """Wait at most so long, in all, for what is under way."""
+        deadline = monotonic() + seconds
+        for lane in self.lanes:
+            lane.settle(max(0.0, deadline - monotonic()))
+
+    def submit(self, entry: Entry) -> None:
+        """Send it to every handler, as levels and the logger's filters allow; never blocks."""
         logger = self._logger
         # Not isEnabledFor(): it can take the logging module's own lock.
         if logger.disabled or logger.manager.disable >= entry.level:
@@ -52,7 +86,15 @@ class LogSink:
             return
         for handler in _handlers(logger):
             if record.levelno >= handler.level:
-                _deliver(handler, record)
+                self._lane(handler).submit(record)
+
+    def _lane(self, handler: logging.Handler) -> Lane[logging.LogRecord]:
+        lane = self._by_handler.get(handler)
+        if lane is None:  # at the start, or the application has added a handler since
+            lane = Lane("watchdog-log", partial(_deliver, handler), _say)
+            self._by_handler[handler] = lane
+            lane.start()
+        return lane
 
     def _record(self, entry: Entry) -> logging.LogRecord:
         name, level = self._logger.name, entry.level
@@ -63,6 +105,11 @@ class LogSink:
             record = logging.LogRecord(name, level, __file__, 0, entry.message, (), None)
             record.__dict__.update(entry.extra)
             return record
+
+
+def _say(text: str) -> None:
+    """A handler that fails cannot tell it through the log; standard error is what is left."""
+    _write(_STANDARD_ERROR, (plain(text) + "\n").encode("utf-8", "backslashreplace"), _HELD_S)
 
 
 def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
@@ -86,39 +133,42 @@ def _passed(
 
 
 def _deliver(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """To this handler, or past it. Raises what a foreign handler raises."""
     passed = _passed(handler, record)
     if passed is None:
         return
     rest: bytes | None = None
-    while True:
-        locked = _acquire(handler)
+    while rest is None or rest:
+        fd = None
+        locked = handler.lock is None or handler.lock.acquire(timeout=_LOCK_S)
         try:
-            fd = _descriptor(handler)
+            fd = _own_descriptor(handler)
             if fd is None and locked:
-                handler.handle(record)
+                handler.emit(passed)
                 return
             if rest is None:
                 rest = _formatted(handler, passed)
-            # A handler that is neither ours to write through nor free: standard error is.
-            rest = _write(2 if fd is None else fd, rest, _HELD_S)
-            if not rest:
-                return
+            # A handler that can be neither taken nor passed by: standard error is left.
+            rest = _write(_STANDARD_ERROR if fd is None else fd, rest, _HELD_S)
         finally:
+            if fd is not None:
+                os.close(fd)
             if locked:
                 handler.release()
 
 
-def _acquire(handler: logging.Handler) -> bool:
-    lock = handler.lock
-    return lock is None or lock.acquire(timeout=_LOCK_S)
+def _own_descriptor(handler: logging.Handler) -> int | None:
+    """A copy of the descriptor behind a handler whose `emit` is the standard library's own.
 
-
-def _descriptor(handler: logging.Handler) -> int | None:
-    """The descriptor behind a handler whose `emit` is the standard library's own."""
+    A copy, because a log that is reopened meanwhile gives its number to whoever comes next.
+    """
     if type(handler) not in (logging.StreamHandler, logging.FileHandler):
         return None
+    stream = handler.stream  # type: ignore[attr-defined]
     try:
-        return int(handler.stream.fileno())  # type: ignore[attr-defined]
+        if codecs.lookup(stream.encoding).name.startswith(("utf-16", "utf-32", "utf-8-sig")):
+            return None  # each record would begin with a byte order mark
+        return os.dup(stream.fileno())
     except Exception:  # no stream yet, closed, or an object in memory
         return None
 
@@ -128,25 +178,43 @@ def _formatted(handler: logging.Handler, record: logging.LogRecord) -> bytes:
         text = handler.format(record)
     except Exception:
         text = record.getMessage()
+    text += getattr(handler, "terminator", "\n")
     encoding = getattr(getattr(handler, "stream", None), "encoding", None) or "utf-8"
-    return (text + "\n").encode(encoding, "backslashreplace")
+    return text.encode(encoding, "backslashreplace")
 
 
 def _write(fd: int, data: bytes, seconds: float) -> bytes:
-    """What is left of `data` after writing for at most so long; nothing left if it cannot be."""
+    """What is left of `data` after writing for at most so long.
+
+    Where the descriptor takes nothing any more (a full disk, a reader that is gone), standard
+    error gets it; where that is the one, it is lost.
+    """
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     deadline = monotonic() + seconds
     while data and (left := deadline - monotonic()) > 0:
-        events = poll.poll(left * 1000)
-        if not events:
-            break
-        if not events[0][1] & select.POLLOUT:  # the reader is gone
-            return b""
         try:
-            data = data[os.write(fd, data[:_CHUNK]):]
+            events = poll.poll(left * 1000)
+            if not events:
+                break
+            data = data[os.write(fd, data[:_at_once(fd, len(data))]):]
         except BlockingIOError:
             continue
         except OSError:
-            return b""
+            return b"" if fd == _STANDARD_ERROR else _write(_STANDARD_ERROR, data, seconds)
     return data
+
+
+def _at_once(fd: int, size: int) -> int:
+    """How much can be written without blocking; all of it if possible.
+
+    Several workers share a log: what goes in one write is not torn by another's record.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return size
+    if stat.S_ISFIFO(mode) and _PIPE_SIZE is not None:
+        (waiting,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+        if not waiting and size <= fcntl.fcntl(fd, _PIPE_SIZE):
+            return size
+    return _CHUNK

@@ -1,7 +1,6 @@
 """The heartbeat: the loop shows that it lives, to the monitor and to the arbiter.
 
-Runs in the loop thread; the monitor thread reads the attributes without a lock. Each is one
-reference that is replaced whole, so a reader sees the old value or the new one.
+Runs in the loop thread; the monitor thread reads the attributes without a lock.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import contextvars
 from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 from watchdog_worker.model import LoopLag
 
@@ -18,6 +18,17 @@ STARTUP, SERVING, SHUTDOWN = "startup", "serving", "shutdown"
 
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the lag histogram's buckets, in seconds."""
+
+_FRESH_SHARE = 5
+"""A request notifies the arbiter when the last time is a fifth of an interval ago: so a block in
+a request begins with nearly the whole timeout before it."""
+
+
+class Gap(NamedTuple):
+    """A time without a sign of life: the sign before it and the one after (monotonic)."""
+
+    since: float
+    until: float
 
 
 class Heartbeat:
@@ -29,19 +40,22 @@ class Heartbeat:
 
     The arbiter is not notified during startup: it never kills a worker that has not notified
     yet, and a lifespan that blocks for longer than `timeout` while it loads must go on to work
-    as it does on a plain UvicornWorker.
+    as it does on a plain UvicornWorker. Nor is it notified for longer than `drain_s` after the
+    drain has begun: a worker that does not come to its end is then dumped and killed.
     """
 
     __slots__ = (
-        "interval", "loop", "phase", "last_sign", "last_notify", "failure",
-        "_notify", "_on_failure", "_due", "_counts", "_sum", "_max", "_context",
+        "interval", "loop", "phase", "last_sign", "last_notify", "gap", "failure",
+        "_notify", "_on_failure", "_fresh", "_drain_s", "_silent_after", "_due", "_counts",
+        "_sum", "_max", "_context",
     )
 
     def __init__(
         self,
         interval: float,
         notify: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
+        on_failure: Callable[[Exception], None],
+        drain_s: float = float("inf"),
     ) -> None:
         self.interval = interval
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -49,10 +63,15 @@ class Heartbeat:
         self.last_sign: float | None = None
         """When the loop last showed life (monotonic), None until it runs."""
         self.last_notify = 0.0
-        self.failure: BaseException | None = None
+        self.gap: Gap | None = None
+        """The last time without a sign that was longer than an interval."""
+        self.failure: Exception | None = None
         """Why the arbiter could not be notified; it is told once."""
         self._notify = notify
         self._on_failure = on_failure
+        self._fresh = interval / _FRESH_SHARE
+        self._drain_s = drain_s
+        self._silent_after = float("inf")
         self._due = 0.0
         self._counts = [0] * (len(LAG_BOUNDS) + 1)
         self._sum = 0.0
@@ -69,11 +88,12 @@ class Heartbeat:
     def serve(self) -> None:
         """Startup is over: from now on the arbiter is notified, beginning at once."""
         self.phase = SERVING
-        self._tell_arbiter(monotonic())
+        self.tell_arbiter(monotonic())
 
     def drain(self) -> None:
-        """Shutdown has begun; the arbiter is notified on."""
+        """Shutdown has begun; the arbiter is notified on, for so long as a drain may take."""
         self.phase = SHUTDOWN
+        self._silent_after = monotonic() + self._drain_s
 
     def sign(self) -> None:
         """A request enters or leaves: the loop lives, even if it never gets round to a timer.
@@ -81,32 +101,44 @@ class Heartbeat:
         Ready callbacks run before due timers, so a handful of requests that each block for a
         second keeps the timers waiting for the sum of them.
         """
-        now = self.last_sign = monotonic()
-        if now - self.last_notify >= self.interval and self.phase is not STARTUP:
-            self._tell_arbiter(now)
+        now = monotonic()
+        if now - self.last_notify >= self._fresh:
+            self._note_gap(now)
+            self.tell_arbiter(now)
+        self.last_sign = now
 
     @property
     def lag(self) -> LoopLag:
-        """The lateness of all beats so far."""
+        """The lateness of all beats so far; any thread."""
         return LoopLag(LAG_BOUNDS, tuple(self._counts), round(self._sum, 6), round(self._max, 6))
 
-    def _beat(self) -> None:
-        now = self.last_sign = monotonic()
-        lag = max(0.0, now - self._due)
-        self._counts[bisect_left(LAG_BOUNDS, lag)] += 1
-        self._sum += lag
-        self._max = max(self._max, lag)
-        if self.phase is not STARTUP:
-            self._tell_arbiter(now)
-        self._due = now + self.interval
-        assert self.loop is not None
-        self.loop.call_later(self.interval, self._beat, context=self._context)
-
-    def _tell_arbiter(self, now: float) -> None:
+    def tell_arbiter(self, now: float) -> None:
+        """Notify, as far as it is time for it. The monitor calls it too, for a loop that is
+        busy with many callbacks and gets round to neither a timer nor a request."""
         self.last_notify = now
+        if self.phase is STARTUP or now > self._silent_after:
+            return
         try:
             self._notify()
         except Exception as error:
             if self.failure is None:
                 self.failure = error
                 self._on_failure(error)
+
+    def _beat(self) -> None:
+        now = monotonic()
+        assert self.loop is not None
+        # First of all: whatever fails below, the next beat comes.
+        self.loop.call_later(self.interval, self._beat, context=self._context)
+        lag = max(0.0, now - self._due)
+        self._due = now + self.interval
+        self._counts[bisect_left(LAG_BOUNDS, lag)] += 1
+        self._sum += lag
+        self._max = max(self._max, lag)
+        self._note_gap(now)
+        self.last_sign = now
+        self.tell_arbiter(now)
+
+    def _note_gap(self, now: float) -> None:
+        if self.last_sign is not None and now - self.last_sign > self.interval:
+            self.gap = Gap(self.last_sign, now)

@@ -111,6 +111,19 @@ def test_a_connection_under_way_is_found_in_the_kernels_table() -> None:
                 client.close()
 
 
+def test_looking_does_not_touch_the_applications_socket() -> None:
+    """Python makes a socket object non-blocking where a default timeout is set."""
+    socket.setdefaulttimeout(20)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with socket.create_connection(server.getsockname(), timeout=None) as client:
+                os.set_blocking(client.fileno(), True)
+                assert osthreads.target_of(client.fileno()) is not None
+                assert os.get_blocking(client.fileno())
+    finally:
+        socket.setdefaulttimeout(None)
+
+
 def test_a_pipe_and_a_child() -> None:
     """What a read waits on, and whom a wait waits for."""
     read, write = os.pipe()

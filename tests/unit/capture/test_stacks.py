@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from watchdog_worker.capture import stacks
+from watchdog_worker.ownthread import OwnThread
 
 
 def recurse(depth: int, then: Any) -> Any:
@@ -38,6 +39,15 @@ def test_a_stack_that_fits_is_whole() -> None:
     assert [frame.code.co_name for frame in stack.frames[-5:]] == ["recurse"] * 4 + ["<lambda>"]
 
 
+class Ours(OwnThread):
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__("watchdog-ours")
+        self.stop = stop
+
+    def run(self) -> None:
+        self.stop.wait()
+
+
 class Strange(threading.Thread):
     """A thread class that answers nothing properly."""
 
@@ -58,7 +68,8 @@ def test_all_threads_the_loop_first_and_ours_left_out() -> None:
     """Foreign thread classes are read like others."""
     stop = threading.Event()
     others = [threading.Thread(target=stop.wait, name=f"worker-{at}") for at in range(5)]
-    others += [threading.Thread(target=stop.wait, name="watchdog-test"), Strange(target=stop.wait)]
+    others += [Ours(stop), threading.Thread(target=stop.wait, name="watchdog-of-theirs"),
+               Strange(target=stop.wait)]
     for thread in others:
         thread.start()
     try:
@@ -73,7 +84,8 @@ def test_all_threads_the_loop_first_and_ours_left_out() -> None:
     assert found[0].loop and found[0].id == me and found[0].native_id == 4711
     assert total == len(everybody)
     names = [thread.name for thread in everybody]
-    assert "worker-4" in names and "watchdog-test" not in names
+    assert "worker-4" in names and "watchdog-of-theirs" in names
+    assert "watchdog-ours" not in names
     assert others[-1].ident in [thread.id for thread in everybody]
 
 

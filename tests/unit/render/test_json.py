@@ -19,7 +19,8 @@ def test_the_line_is_the_report() -> None:
     assert told["time"] == "2026-01-02T12:00:00.123Z"
     assert told["severity"] == "critical"
     assert told["stall"] == {"blocked_s": 5.0, "phase": "serving", "timeout_s": 6.0,
-                             "kill_in_s": 1.0, "gil_held": None, "withheld": 2}
+                             "kill_in_s": 1.0, "gil_held": None, "withheld": 2,
+                             "silent": True, "running": True}
     assert told["threads"][0]["frames"][-1] == {
         "file": "/lib/socket.py", "line": 705, "function": "readinto",
         "code": "return self._sock.recv_into(b)"}

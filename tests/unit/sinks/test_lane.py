@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from watchdog_worker.sinks.lane import Lane
 
 
+def started(deliver: Callable[[int], None], say: Callable[[str], None]) -> Lane[int]:
+    lane = Lane[int]("watchdog-test", deliver, say)
+    lane.start()
+    return lane
+
+
 def test_items_arrive_in_order() -> None:
     """And settle() waits for them."""
     seen: list[int] = []
-    lane = Lane[int]("watchdog-test", seen.append, lambda words: None)
+    lane = started(seen.append, lambda words: None)
     for at in range(20):
         lane.submit(at)
     assert lane.settle(10)
@@ -28,7 +35,7 @@ def test_what_does_not_fit_is_counted_and_said() -> None:
         gate.wait()
         seen.append(item)
 
-    lane = Lane[int]("watchdog-test", deliver, said.append)
+    lane = started(deliver, said.append)
     for at in range(100):
         lane.submit(at)
     assert not lane.settle(0.01)
@@ -50,7 +57,7 @@ def test_a_row_of_failures_is_said_once(error: BaseException) -> None:
         if item < 3:
             raise error
 
-    lane = Lane[int]("watchdog-test", deliver, said.append)
+    lane = started(deliver, said.append)
     for at in (1, 2, 3, 1):
         lane.submit(at)
     assert lane.settle(10)
@@ -59,13 +66,22 @@ def test_a_row_of_failures_is_said_once(error: BaseException) -> None:
     assert said[0] == f"watchdog: watchdog-test failed: {type(error).__name__}: {error}"
 
 
-def test_without_threads_it_is_done_on_the_spot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process at its limit reports all the same."""
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
 
-    seen: list[int] = []
-    lane = Lane[int]("watchdog-test", seen.append, lambda words: None)
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+def test_an_error_that_cannot_be_shown_does_not_end_the_lane() -> None:
+    """Its type has to do."""
+    said, tried = list[str](), list[int]()
+
+    def deliver(item: int) -> None:
+        tried.append(item)
+        raise Unspeakable
+
+    lane = started(deliver, said.append)
     lane.submit(1)
-    assert seen == [1]
+    lane.submit(2)
+    assert lane.settle(10)
+    assert tried == [1, 2]
+    assert said == ["watchdog: watchdog-test failed: Unspeakable"]

@@ -74,15 +74,42 @@ def test_lag_goes_into_fixed_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_request_notifies_when_the_timers_do_not_get_their_turn(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most once an interval."""
+    """As soon as the last time is a fifth of an interval ago."""
     notified: list[float] = []
     it = Fixture(monkeypatch, lambda: notified.append(it.now))
     it.beat.start(it.loop)
     it.beat.serve()
-    for it.now in (100.1, 100.6, 100.7, 101.2):
+    for it.now in (100.05, 100.15, 100.2, 100.7):
         it.beat.sign()
         assert it.beat.last_sign == it.now
-    assert notified == [100.0, 100.6, 101.2]
+    assert notified == [100.0, 100.15, 100.7]
+
+
+def test_a_long_silence_is_kept_with_both_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends it, a timer or a request; the monitor may look later."""
+    it = Fixture(monkeypatch, lambda: None)
+    it.beat.start(it.loop)
+    it.turn(late=2.0)
+    assert it.beat.gap == (100.0, 102.5)
+    it.now = 110.0
+    it.beat.sign()
+    it.now = 110.1
+    it.beat.sign()
+    assert it.beat.gap == (102.5, 110.0)
+
+
+def test_a_drain_is_notified_for_so_long_as_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the arbiter's timeout runs."""
+    notified: list[float] = []
+    it = Fixture(monkeypatch, lambda: notified.append(it.now))
+    it.beat = heartbeat.Heartbeat(0.5, lambda: notified.append(it.now), it.failures.append,
+                                  drain_s=1.0)
+    it.beat.start(it.loop)
+    it.beat.serve()
+    it.beat.drain()
+    for _ in range(5):
+        it.turn()
+    assert notified == [100.0, 100.5, 101.0]
 
 
 def test_a_notify_that_fails_is_told_once_and_the_beat_goes_on(

@@ -7,6 +7,7 @@ import pytest
 from tests.unit import reports
 from watchdog_worker import report
 from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stall
+from watchdog_worker.render import headline as render
 
 DIAGNOSIS = Diagnosis(culprit=reports.CHARGE, blocking_call=reports.RECV)
 AT = "at /srv/shop/pay.py:7 in charge: requests.post(URL)"
@@ -24,6 +25,15 @@ EMPTY = Snapshot()
     (report.STALL, Stall(1.0, "serving", 0), None,
      "watchdog loop blocked 1.0 s (its stack could not be read)"),
     (report.ON_DEMAND, None, None, "watchdog stacks on demand: loop healthy, 0 threads"),
+    (report.ON_DEMAND, Stall(0.0, "startup", 0, running=False, silent=False), None,
+     "watchdog stacks on demand: loop not running yet, 0 threads"),
+    (report.PRE_KILL, Stall(0.1, "serving", 6, kill_in_s=1.0, silent=False), None,
+     "watchdog loop alive, but the arbiter is not notified; WORKER TIMEOUT in 1.0 s"),
+    (report.PRE_KILL, Stall(0.1, "shutdown", 6, kill_in_s=1.0, silent=False), None,
+     "watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER TIMEOUT in 1.0 s"),
+    (report.STALL, Stall(1.0, "serving", 0), Diagnosis(
+        culprit=Frame("/a.py", 1, "f\n[CRITICAL] forged\x1b[31m")),
+     "watchdog loop blocked 1.0 s at /a.py:1 in f\\x0a[CRITICAL] forged\\x1b[31m"),
     (report.ON_DEMAND, Stall(2.0, "serving", 0), DIAGNOSIS,
      f"watchdog stacks on demand: loop blocked 2.0 s {AT}"),
     (report.STALL_ENDED, Stall(2.0, "serving", 0), None, "watchdog loop free again after 2.0 s"),
@@ -32,12 +42,12 @@ def test_a_headline_is_one_line_to_act_on(
     event: str, stall: Stall | None, diagnosis: Diagnosis | None, headline: str
 ) -> None:
     """What blocks, where, how long, and when the kill comes."""
-    assert report.headline(event, EMPTY, stall, diagnosis) == headline
+    assert render.headline(event, EMPTY, stall, diagnosis) == headline
 
 
 def test_an_ended_stall_says_where_it_mostly_stood() -> None:
     """By the samples."""
-    line = report.headline(report.STALL_ENDED, reports.snapshot(), Stall(5.0, "serving", 0), None)
+    line = render.headline(report.STALL_ENDED, reports.snapshot(), Stall(5.0, "serving", 0), None)
     assert line == ("watchdog loop free again after 5.0 s; it was blocked "
                     f"{AT} (60 of 80 samples)")
 
@@ -48,4 +58,4 @@ def test_a_removed_working_directory_is_no_obstacle(monkeypatch: pytest.MonkeyPa
         raise FileNotFoundError
 
     monkeypatch.setattr("os.getcwd", gone)
-    assert report.short_path("/srv/a.py") == "/srv/a.py"
+    assert render.short_path("/srv/a.py") == "/srv/a.py"

@@ -1,0 +1,82 @@
+"""The first line of a report: what a person can act on. Pure, any thread.
+
+Foreign text in it is made safe here, because the headline travels on its own as well: to hooks,
+to structured logs, to alerts.
+"""
+
+from __future__ import annotations
+
+import os
+
+from watchdog_worker.model import Diagnosis, Frame, Profile, Snapshot, Stall, telling_frame
+from watchdog_worker.render.plain import plain
+
+
+def headline(
+    event: str, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None
+) -> str:
+    """One line; begins with `watchdog `."""
+    if event == "stall_ended" and stall is not None:
+        line = f"watchdog loop free again after {stall.blocked_s:.1f} s"
+        return plain(line + _was_blocked(snapshot.profile))
+    opening = "watchdog stacks on demand: loop" if event == "on_demand" else "watchdog loop"
+    if stall is None or not stall.silent:
+        line = f"{opening} {_alive(snapshot, stall)}"
+    else:
+        line = " ".join(filter(None, (
+            f"{opening} blocked {stall.blocked_s:.1f} s", _where(diagnosis), _phase(stall))))
+    if stall is not None and stall.kill_in_s is not None and event != "on_demand":
+        line += f"; {_kill(stall.kill_in_s)}"
+    return plain(line)
+
+
+def place(frame: Frame) -> str:
+    """A frame in one line: `shop/views.py:42 in checkout: time.sleep(30)`; not yet safe."""
+    code = f": {frame.code}" if frame.code else ""
+    return f"{short_path(frame.file)}:{frame.line} in {frame.function}{code}"
+
+
+def short_path(path: str) -> str:
+    """A path below the working directory is shown from there."""
+    try:
+        folder = os.getcwd().rstrip(os.sep) + os.sep
+    except OSError:  # it has been removed
+        return path
+    return path[len(folder):] if path.startswith(folder) else path
+
+
+def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
+    tasks = f", {snapshot.tasks.total} tasks" if snapshot.tasks is not None else ""
+    threads = f", {snapshot.threads_total or 0} threads"
+    if stall is None:
+        return f"healthy{tasks}{threads}"
+    if not stall.running:
+        return f"not running yet{threads}"
+    if stall.phase == "shutdown":
+        return "alive, but the drain has outlasted graceful_timeout"
+    return "alive, but the arbiter is not notified"
+
+
+def _phase(stall: Stall) -> str:
+    return "" if stall.phase == "serving" else f"during {stall.phase}"
+
+
+def _kill(kill_in_s: float) -> str:
+    if kill_in_s <= 0:
+        return f"WORKER TIMEOUT was due {-kill_in_s:.1f} s ago"
+    return f"WORKER TIMEOUT in {kill_in_s:.1f} s"
+
+
+def _where(diagnosis: Diagnosis | None) -> str:
+    if diagnosis is None:
+        return "(its stack could not be read)"
+    frame = diagnosis.culprit or diagnosis.blocking_call
+    return "" if frame is None else f"at {place(frame)}"
+
+
+def _was_blocked(profile: Profile | None) -> str:
+    top = profile.stacks[0] if profile is not None else None
+    frame = telling_frame(top.frames) if top is not None else None
+    if profile is None or top is None or frame is None:
+        return ""
+    return f"; it was blocked at {place(frame)} ({top.count} of {profile.samples} samples)"
