@@ -8,6 +8,13 @@ from collections.abc import Callable
 from watchdog_worker.ownthread import OwnThread
 
 
+class _Piece:
+    """Work that was asked for, and how it ended."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.work, self.done, self.well = work, threading.Event(), False
+
+
 class Budgeted(OwnThread):
     """Does one piece of work at a time for the thread that asks.
 
@@ -17,30 +24,29 @@ class Budgeted(OwnThread):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._work: Callable[[], object] | None = None
-        self._asked, self._done = threading.Event(), threading.Event()
-        self._well = False
+        self._piece: _Piece | None = None
+        self._asked = threading.Event()
 
     def ask(self, work: Callable[[], object], seconds: float) -> bool:
         """Whether `work` came to a good end within the time. One thread may ask."""
-        if self._work is not None:  # the last one hangs still
+        if self._piece is not None:  # the last one hangs still
             return False
-        self._done.clear()
-        self._work = work
+        piece = self._piece = _Piece(work)
         self._asked.set()
-        return self._done.wait(seconds) and self._well
+        return piece.done.wait(seconds) and piece.well
 
     def run(self) -> None:
         """The thread's body."""
         while True:
             self._asked.wait()
             self._asked.clear()
-            work = self._work
+            piece = self._piece
+            if piece is None:
+                continue
             try:
-                if work is not None:
-                    work()
-                self._well = True
-            except Exception:
-                self._well = False
-            self._work = None
-            self._done.set()
+                piece.work()
+                piece.well = True
+            except Exception:  # its end is told by `well`
+                pass
+            self._piece = None
+            piece.done.set()

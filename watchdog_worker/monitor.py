@@ -22,7 +22,7 @@ _LATE_S = 0.25
 _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
-_QUIET_MS, _QUIET_TRIES = 30.0, 10
+_HEADING = b"(most recent call first)"
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
 """A long stall is sampled more and more rarely: each sample adds at least its 200th part."""
@@ -222,7 +222,7 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
 
 
 class Bell:
-    """A pipe that wakes the monitor; the writing end may be rung from a signal handler in C."""
+    """A pipe that wakes the monitor; faulthandler rings it from its signal handler in C."""
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe()
@@ -232,17 +232,14 @@ class Bell:
         self._poll.register(self.read_end, select.POLLIN)
 
     def wait(self, seconds: float) -> bool:
-        """Whether it rang within that time; ringing several times counts once.
+        """Whether it rang within that time; it may also return early for no reason.
 
-        One ring is many small writes, so the pipe is read until it has been quiet for a while.
+        One ring is a traceback in many small writes. The first of them is its heading, and only
+        that counts: the others may come at any time after.
         """
         if not self._poll.poll(max(0.0, seconds) * 1000):
             return False
-        for _ in range(_QUIET_TRIES):
-            os.read(self.read_end, 65536)
-            if not self._poll.poll(_QUIET_MS):
-                break
-        return True
+        return _HEADING in os.read(self.read_end, 65536)
 
 
 class Watcher(Protocol):

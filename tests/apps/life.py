@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 STARTUP_S = float(os.environ.get("LIFE_STARTUP_S", "0"))
 SHUTDOWN_S = float(os.environ.get("LIFE_SHUTDOWN_S", "0"))
+SHUTDOWN_WAIT_S = float(os.environ.get("LIFE_SHUTDOWN_WAIT_S", "0"))
 
 
 class Hostile:
@@ -52,6 +53,7 @@ async def lifespan(receive: Any, send: Any) -> None:
     await send({"type": "lifespan.startup.complete"})
     await receive()
     time.sleep(SHUTDOWN_S)
+    await asyncio.sleep(SHUTDOWN_WAIT_S)
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -67,6 +69,14 @@ async def on_block(query: dict[str, str], send: Any) -> int:
 async def on_hold_gil(query: dict[str, str], send: Any) -> int:
     """Compute in native code that never lets go of the GIL."""
     return sum(range(int(query["n"])))
+
+
+async def on_slices(query: dict[str, str], send: Any) -> int:
+    """Wait with others for the same moment, then block for a while, and again."""
+    for _ in range(int(query["n"])):
+        await asyncio.sleep(1.0 - time.time() % 1.0)
+        time.sleep(float(query["s"]))
+    return os.getpid()
 
 
 async def on_stream(query: dict[str, str], send: Any) -> None:

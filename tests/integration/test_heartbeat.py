@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -58,6 +59,24 @@ def test_a_worker_that_keeps_answering_is_never_killed(
         assert "WORKER TIMEOUT (pid" not in server.log
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_loop_that_is_busy_with_many_callbacks_is_not_killed(tmp_path: Path, pair: str) -> None:
+    """Eight requests that await, block for 0.95 s and await again: none enters or leaves, and
+    no timer gets its turn, for longer than the timeout."""
+    with Gunicorn(tmp_path, "life:app", worker=f"workers.{pair}", timeout=3) as server:
+        pid = server.worker_pid()
+        answers: list[tuple[int, bytes]] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(server.get("/slices?n=2&s=0.95")))
+            for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [(200, str(pid).encode())] * 8
+        assert "WORKER TIMEOUT (pid" not in server.log
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_heartbeat_survives_an_application_that_cancels_all_tasks(
@@ -99,6 +118,40 @@ def test_an_open_stream_outlives_a_reload(tmp_path: Path) -> None:
         client.join()
         assert answer == [(200, b"." * 50 + b"end")]
         assert "WORKER TIMEOUT (pid" not in server.log
+
+
+def test_an_endless_stream_does_not_keep_the_old_worker(tmp_path: Path) -> None:
+    """graceful_timeout ends a drain, with the client's connection."""
+    with Gunicorn(tmp_path, "life:app", timeout=4,
+                  arguments=["--graceful-timeout", "2"]) as server:
+        old = server.worker_pid()
+        stream = server.send("/stream?s=1000")
+        server.hang_up()
+        until(lambda: not alive(old), 30, "the old worker's end")
+        stream.close()
+        assert "WORKER TIMEOUT (pid" not in server.log
+
+
+def test_a_drain_that_does_not_end_is_killed_in_the_end(tmp_path: Path) -> None:
+    """A lifespan that waits for ever is notified for until graceful_timeout, then dumped."""
+    with Gunicorn(tmp_path, "life:app", timeout=2, config=DUMPS,
+                  environment={"LIFE_SHUTDOWN_WAIT_S": "1000"},
+                  arguments=["--graceful-timeout", "2"]) as server:
+        server.hang_up()
+        server.logged(r"watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER")
+        server.logged(KILL)
+        report = server.report("pre_kill")
+        chains = [group["await_chain"] for group in report["tasks"]["groups"]]
+        assert any(frame["function"] == "lifespan" for chain in chains for frame in chain)
+        assert "diagnosis" not in report
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_block_in_lifespan_shutdown_is_dumped_and_killed(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_the_dump_signal_on_a_healthy_loop(tmp_path: Path, worker: str) -> None:
         pid = server.worker_pid()
         os.kill(pid, signal.SIGUSR2)
         report = server.report("on_demand")
+        time.sleep(1)
+        assert len(server.reports()) == 1
         assert report["severity"] == "info"
         assert "stall" not in report
         assert report["threads"][0]["loop"]
@@ -37,12 +39,13 @@ def test_the_dump_signal_on_a_healthy_loop(tmp_path: Path, worker: str) -> None:
 @pytest.mark.parametrize("worker", ["UvloopHttptools", "AsyncioH11"])
 def test_the_dump_signal_on_a_blocked_loop(tmp_path: Path, worker: str) -> None:
     """SIGUSR2 gives the blocking line while the loop is blocked, and interrupts nothing."""
-    with Gunicorn(tmp_path, "life:app", worker=f"workers.{worker}", config=DUMPS) as server:
+    config = DUMPS + "watchdog_stall_threshold = 10\n"  # a block that nobody has told of yet
+    with Gunicorn(tmp_path, "life:app", worker=f"workers.{worker}", config=config) as server:
         pid = server.worker_pid()
         began = time.monotonic()
         blocked = threading.Thread(target=lambda: server.get("/block?s=4"))
         blocked.start()
-        server.report("stall")
+        until(lambda: time.monotonic() > began + 1.5)
         os.kill(pid, signal.SIGUSR2)
         report = server.report("on_demand")
         assert report["diagnosis"]["culprit"]["function"] == "on_block"
@@ -60,7 +63,7 @@ def test_the_dump_signal_leaves_child_processes_alone(tmp_path: Path) -> None:
         with Gunicorn(folder, "life:app", worker=worker, config=DUMPS) as server:
             answers.append((server.get("/child_mask"), server.get("/fork_and_signal")))
             time.sleep(0.5)
-            assert not server.reports()
+            assert not server.reports("on_demand")
     assert answers[0] == answers[1]
     assert answers[0][1] == (200, b"SIGUSR2")
 
@@ -71,7 +74,7 @@ def test_without_a_timeout_there_is_no_dump_but_all_else(tmp_path: Path) -> None
     with Gunicorn(tmp_path, "life:app", timeout=0, config=DUMPS) as server:
         assert server.get("/block?s=3")[0] == 200
         ended = server.report("stall_ended")
-        assert 2.5 < ended["stall"]["blocked_s"] < 4
+        assert 2.9 < ended["stall"]["blocked_s"] < 60
         assert ended["profile"]["stacks"][0]["frames"][-1]["function"] == "on_block"
         assert "kill_in_s" not in server.report("stall")["stall"]
         assert not server.reports("pre_kill")
@@ -80,9 +83,9 @@ def test_without_a_timeout_there_is_no_dump_but_all_else(tmp_path: Path) -> None
 
 def test_a_stall_that_ends_in_the_margin_is_told_to_its_end(tmp_path: Path) -> None:
     """A pre_kill is followed by stall_ended if the loop comes back in time."""
-    config = DUMPS + "watchdog_pre_kill_margin = 4.0\n"
-    with Gunicorn(tmp_path, "life:app", timeout=6, config=config) as server:
-        assert server.get("/block?s=3.5")[0] == 200
+    config = DUMPS + "watchdog_pre_kill_margin = 6.0\n"
+    with Gunicorn(tmp_path, "life:app", timeout=10, config=config) as server:
+        assert server.get("/block?s=7")[0] == 200
         server.report("stall_ended")
         assert [report["event"] for report in server.reports()] == [
             "stall", "pre_kill", "stall_ended"]
@@ -95,6 +98,7 @@ def test_a_dump_comes_while_the_blocked_thread_holds_the_log(tmp_path: Path) -> 
         blocked = server.send("/hold_log_lock?s=60")
         server.logged(KILL)
         blocked.close()
+        server.logged("Booting worker(.|\\n)*Booting worker")
         assert server.log.count("] watchdog loop blocked") == 2
         assert server.arrived(r"event pre_kill") < server.arrived(KILL)
 

@@ -25,7 +25,7 @@ def post_worker_init(worker):
     ("watchdog_max_tasks = -1", "watchdog_max_tasks in gunicorn.conf.py: expected a whole number"),
     ("watchdog_dump_signal = 'SIGKILL'", "watchdog_dump_signal in gunicorn.conf.py"),
     ("watchdog_heartbeat_interval = 20", "more than half of timeout"),
-    ("watchdog_on_report = lambda: None", "expected a callable (worker, report) or None"),
+    ("watchdog_on_report = lambda: None", "expected a callable (worker, report), not async"),
     ("watchdog_enabled = 1", "expected True or False"),
 ])
 @pytest.mark.parametrize("arguments", [(), ("--preload",)], ids=["plain", "preload"])

@@ -15,6 +15,11 @@ from gunicorn.config import KNOWN_SETTINGS, Config
 from watchdog_worker import settings
 from watchdog_worker.kinds import InvalidValue
 
+
+async def asleep(worker: Any, report: Any) -> None:
+    """A hook that nobody would await."""
+
+
 GOOD: dict[str, list[tuple[Any, Any]]] = {
     "enabled": [(False, False)],
     "heartbeat_interval": [(1, 1.0), (0.05, 0.05)],
@@ -28,10 +33,6 @@ GOOD: dict[str, list[tuple[Any, Any]]] = {
     "contextvars": [({"a.b:c": None, "d:e": dict}, {"a.b:c": None, "d:e": dict})],
     "on_report": [("os.path:join", "os.path:join"), (print, print)],
 }
-async def asleep(worker: Any, report: Any) -> None:
-    """A hook that nobody would await."""
-
-
 BAD: dict[str, list[Any]] = {
     "enabled": [1, "True", None],
     "heartbeat_interval": [0, -1, True, "1", None, math.nan, math.inf, 10 ** 400],
