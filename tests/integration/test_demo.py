@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from tests.gunicorn_server import until
+
+
+def test_a_demo_that_is_ended_ends_what_it_started(tmp_path: Path) -> None:
+    """SIGTERM, as a closed terminal or a test runner sends it."""
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "watchdog_worker", "demo"], cwd=tmp_path,
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert demo.stdout is not None
+    pids = []
+    for line in demo.stdout:
+        booting = re.search(r"Booting worker with pid: (\d+)", line)
+        if booting:
+            pids.append(int(booting[1]))
+        if "WARNING] watchdog loop blocked" in line:
+            demo.terminate()
+            break
+    demo.communicate(timeout=60)
+    assert demo.returncode == 128 + 15
+    assert len(pids) == 1
+    until(lambda: not os.path.exists(f"/proc/{pids[0]}"), what="the worker's end")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_demo(tmp_path: Path) -> None:

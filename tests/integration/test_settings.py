@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -131,10 +132,12 @@ def test_switched_off_nothing_of_ours_runs(tmp_path: Path) -> None:
         assert b"watchdog-monitor" in server.get("/threads")[1]
 
 
-def settings_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def settings_command(
+    folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "watchdog_worker", "settings", *arguments],
-        cwd=folder, capture_output=True, text=True)
+        cwd=folder, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 def test_the_settings_command_prints_what_would_be_in_force(tmp_path: Path) -> None:
@@ -163,6 +166,16 @@ def test_the_settings_command_refuses_a_bad_file(
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_the_settings_command_reads_gunicorns_arguments(tmp_path: Path) -> None:
+    """GUNICORN_CMD_ARGS names the file and the timeout that gunicorn would use."""
+    (tmp_path / "other.py").write_text(REPORT_EARLY + "watchdog_pre_kill_margin = 5\n")
+    done = settings_command(tmp_path, GUNICORN_CMD_ARGS="-c other.py")
+    assert "watchdog_stall_threshold = 0.25" in done.stdout
+    done = settings_command(tmp_path, GUNICORN_CMD_ARGS="-c other.py -t 4")
+    assert done.returncode == 1
+    assert "less than two heartbeats of timeout = 4" in done.stderr
 
 
 def test_the_settings_command_on_a_file_that_is_not_there(tmp_path: Path) -> None:

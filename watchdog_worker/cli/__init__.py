@@ -1,9 +1,10 @@
-"""The `watchdog-worker` command. One module a subcommand, imported when it is asked for."""
+"""The `watchdog-worker` command. One module a subcommand."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows ASCII only gets escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(arguments.run(arguments))
     except CommandError as error:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import watchdog_worker
 from watchdog_worker.cli import CommandError
 
 _TIMEOUT_S = 6
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show it. Raises CommandError if gunicorn does not start or nothing is killed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was started is ended
+        signal.signal(number, _leave)
     with tempfile.TemporaryDirectory(prefix="watchdog-demo-") as folder:
         (Path(folder) / "gunicorn.conf.py").write_text(_CONFIG)
         shutil.copy(Path(__file__).with_name("demo_app.py"), Path(folder) / "shop.py")
@@ -43,6 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
             log = _LogReader(server, whole=arguments.full)
             _show(server, log)
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _show(server: _Server, log: _LogReader) -> None:
@@ -92,6 +99,9 @@ def _gunicorn(folder: Path) -> Iterator[_Server]:
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("WATCHDOG_", "GUNICORN_"))}
+    # It starts in another folder: a package that is found from this one is to be found there.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (
+        str(Path(watchdog_worker.__file__).parents[1]), environment.get("PYTHONPATH"))))
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-k", "watchdog_worker.Worker",
          "-t", str(_TIMEOUT_S), "-b", f"127.0.0.1:{port}", "--chdir", str(folder),
@@ -141,11 +151,11 @@ class _LogReader(threading.Thread):
         shown = 0
         for line in self._lines:
             self._note(line)
-            shown = shown + 1 if line.startswith("  ") else 0
+            shown = 0 if line.startswith("[") else shown + 1
             if self._whole or shown <= self._HEAD:
-                print(line, end="", flush=True)
+                _print(line, end="")
             elif shown == self._HEAD + 1:
-                print("  ... (watchdog-worker demo --full shows all of it)", flush=True)
+                _print("  ... (watchdog-worker demo --full shows all of it)")
 
     def _note(self, line: str) -> None:
         event = re.match(r"  event (\w+),", line)
@@ -199,4 +209,11 @@ def _until(true: Callable[[], bool], seconds: float) -> bool:
 
 
 def _say(words: str) -> None:
-    print(_OWN_LINE + words, flush=True)
+    _print(_OWN_LINE + words)
+
+
+def _print(words: str, end: str = "\n") -> None:
+    try:
+        print(words, end=end, flush=True)
+    except BrokenPipeError:  # `| head` has seen enough; the show goes on to its tidy end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

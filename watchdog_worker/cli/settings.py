@@ -8,12 +8,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from gunicorn.config import Config
 
 from watchdog_worker import settings
 from watchdog_worker.cli import CommandError
+from watchdog_worker.ownthread import words
 from watchdog_worker.render.plain import plain
 
 _DEFAULT_FILE = "gunicorn.conf.py"
@@ -29,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table. Raises CommandError on a file that gunicorn would not start with."""
-    namespace, place = _namespace(arguments.config)
+    given = _gunicorn_arguments()
+    namespace, place = _namespace(arguments.config or given.config)
+    timeout = _timeout(namespace) if given.timeout is None else float(given.timeout)
     values, problems = settings.read(namespace, place, os.environ)
-    problems += settings.clashes(values, _timeout(namespace))
+    problems += settings.clashes(values, timeout)
     if problems:
         raise CommandError("; ".join(problems))
     for warning in settings.stray_environment(os.environ):
@@ -62,9 +66,21 @@ def _shown(value: Any) -> str:
     return plain(repr(value))
 
 
+def _gunicorn_arguments() -> argparse.Namespace:
+    """What GUNICORN_CMD_ARGS says, as gunicorn reads it."""
+    cfg = Config()
+    try:
+        return cfg.parser().parse_args(cfg.get_cmd_args_from_env())
+    except (SystemExit, ValueError):  # argparse has said why
+        raise CommandError("gunicorn would not start with this GUNICORN_CMD_ARGS") from None
+
+
 def _namespace(location: str | None) -> tuple[Mapping[str, Any], str]:
     """What the config file defines, as gunicorn would see it, and its name."""
-    sys.path.insert(0, os.getcwd())  # gunicorn's `chdir` default does the same
+    try:
+        sys.path.insert(0, os.getcwd())  # gunicorn's `chdir` default does the same
+    except OSError:
+        raise CommandError("the working directory has been removed") from None
     if location is None:
         if not os.path.exists(_DEFAULT_FILE):
             return {}, ""
@@ -83,14 +99,15 @@ def _module(name: str) -> Mapping[str, Any]:
 
 
 def _executed(path: str) -> Mapping[str, Any]:
+    module = ModuleType("__config__")
+    module.__file__ = os.path.abspath(path)
+    sys.modules["__config__"] = module
     try:
         with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec")
-        namespace: dict[str, Any] = {"__file__": os.path.abspath(path), "__name__": "__config__"}
-        exec(code, namespace)
+            exec(compile(file.read(), path, "exec"), vars(module))
     except (Exception, SystemExit) as error:
         raise CommandError(f"cannot read {path}: {_words(error)}") from None
-    return namespace
+    return vars(module)
 
 
 def _timeout(namespace: Mapping[str, Any]) -> float:
@@ -104,4 +121,4 @@ def _timeout(namespace: Mapping[str, Any]) -> float:
 
 
 def _words(error: BaseException) -> str:
-    return plain(f"{type(error).__name__}: {error}")
+    return plain(words(error))
