@@ -177,3 +177,15 @@ async def on_fork_and_signal(query: dict[str, str], send: Any) -> str:
     os.kill(pid, signal.SIGUSR2)
     _, status = os.waitpid(pid, 0)
     return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else "lived"
+
+
+async def on_crowd(query: dict[str, str], send: Any) -> int:
+    """Block beside so many threads that compute without pause."""
+    def spin() -> None:
+        while True:
+            pass
+
+    for _ in range(int(query["n"])):
+        threading.Thread(target=spin, daemon=True).start()
+    time.sleep(60)
+    return 1
