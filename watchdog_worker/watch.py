@@ -104,6 +104,7 @@ class Watch:
         else:
             self._hurry.begin()
             self._samples, self._sampled_since = Samples(), episode.since
+            self._last_task = None  # what held the loop in another silence says nothing of this
 
     def act(self, action: Action, signs: Signs, decision: Decision) -> None:
         """Do what was decided."""

@@ -77,6 +77,19 @@ def test_a_loop_that_is_busy_with_many_callbacks_is_not_killed(tmp_path: Path, p
         assert "WORKER TIMEOUT (pid" not in server.log
 
 
+def test_a_stuck_loop_gets_no_time_beyond_its_own(tmp_path: Path) -> None:
+    """A second block in one worker is killed as early as a first one."""
+    config = DUMPS + "watchdog_stall_threshold = 0.5\n"
+    with Gunicorn(tmp_path, "life:app", timeout=4, config=config) as server:
+        assert server.get("/block?s=1.5")[0] == 200
+        server.report("stall_ended")
+        blocked = server.send("/block?s=60")
+        server.logged(KILL)
+        blocked.close()
+        told = server.report("pre_kill")["stall"]
+        assert abs(told["blocked_s"] + told["kill_in_s"] - 4.0) < 0.6  # timeout and a heartbeat
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_heartbeat_survives_an_application_that_cancels_all_tasks(
