@@ -12,6 +12,7 @@ import inspect
 import math
 import re
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,15 +38,15 @@ class InvalidValue(ValueError):
     """A value that a setting does not take; the text says what it does take."""
 
 
-class Kind:
+class Kind(ABC):
     """What values a setting takes."""
 
     takes: str
     """What is expected, in words, for messages and documentation."""
 
+    @abstractmethod
     def check(self, value: Any) -> Any:
         """The value to keep. Raises InvalidValue."""
-        raise NotImplementedError  # pragma: no cover
 
     def parse(self, text: str) -> Any:
         """The value that an environment variable means. Raises InvalidValue."""

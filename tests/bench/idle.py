@@ -11,7 +11,6 @@ of a core or 40 ms.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -19,22 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench.cpu import cpu_s
 from tests.gunicorn_server import Gunicorn
 
 OURS, THEIRS = "watchdog_worker.Worker", "uvicorn_worker.UvicornWorker"
-# The clock ticks of /proc/<pid>/stat are too coarse for an idle process: schedstat counts in
-# nanoseconds, one file a thread.
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of all threads of a process, in seconds."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
-
-
 def idle_share(worker: str, seconds: float) -> float:
     """Share of a core that an idle worker of this class takes."""
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,6 @@ itself (1.03 raw, 1.01 FastAPI).
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import selectors
 import socket
@@ -21,21 +20,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.bench.cpu import cpu_s
 from tests.gunicorn_server import Gunicorn
 
 OURS, THEIRS = "watchdog_worker.Worker", "uvicorn_worker.UvicornWorker"
 LIMITS = {"raw": 1.03, "fast": 1.01}
 CONNECTIONS = 8
 REQUEST = b"GET /7?q=x HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n"
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of all threads of a process, in seconds, counted in nanoseconds."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
-            total += int(file.read().split()[0])
-    return total / 1e9
 
 
 class Client:

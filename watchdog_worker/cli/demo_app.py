@@ -30,7 +30,7 @@ async def app(
 ) -> None:
     """The ASGI application."""
     if scope["type"] != "http":
-        raise NotImplementedError(scope["type"])
+        raise RuntimeError(f"this shop serves no {scope['type']}")
     if scope["path"] == "/checkout":
         await checkout()
     elif scope["path"] == "/newsletter":
