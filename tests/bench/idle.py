@@ -22,6 +22,8 @@ from tests.bench.cpu import cpu_s
 from tests.gunicorn_server import Gunicorn
 
 OURS, THEIRS = "watchdog_worker.Worker", "uvicorn_worker.UvicornWorker"
+
+
 def idle_share(worker: str, seconds: float) -> float:
     """Share of a core that an idle worker of this class takes."""
     with tempfile.TemporaryDirectory() as folder:
