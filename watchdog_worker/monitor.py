@@ -249,7 +249,7 @@ class Watcher(Protocol):
         """The signs of this moment."""
 
     def episode_changed(self, episode: Episode | None) -> None:
-        """A silence has become too long, or is over."""
+        """Another silence has become too long, or none is."""
 
     def act(self, action: Action, signs: Signs, decision: Decision) -> None:
         """Do what was decided."""
@@ -289,13 +289,10 @@ class Monitor(OwnThread):
     def _watch(self) -> None:
         state = State()
         while True:
-            before, signs = state, self._watcher.look(self._clock())
+            before, signs = state.episode, self._watcher.look(self._clock())
             decision = decide(signs, state, self._rules)
             state = decision.state
-            if (state.episode is None) != (before.episode is None):
-                self._attempt(self._watcher.episode_changed, state.episode)
-            for action in decision.actions:
-                self._attempt(self._watcher.act, action, signs, decision)
+            self._carry_out(decision, signs, before)
             if decision.actions:
                 # What the actions took is not a pause of the process.
                 after = self._watcher.look(self._clock())
@@ -305,6 +302,17 @@ class Monitor(OwnThread):
                 self._attempt(
                     self._watcher.rung, self._watcher.look(self._clock()), state.episode)
                 state = state._replace(wake_at=self._clock())
+
+    def _carry_out(self, decision: Decision, signs: Signs, before: Episode | None) -> None:
+        """All actions. One silence is told to its end before another begins."""
+        actions, now = list(decision.actions), decision.state.episode
+        if Action.STALL_ENDED in actions:
+            actions.remove(Action.STALL_ENDED)
+            self._attempt(self._watcher.act, Action.STALL_ENDED, signs, decision)
+        if (before and before.since) != (now and now.since):
+            self._attempt(self._watcher.episode_changed, now)
+        for action in actions:
+            self._attempt(self._watcher.act, action, signs, decision)
 
     def _attempt(self, do: Callable[..., None], *arguments: object) -> None:
         try:

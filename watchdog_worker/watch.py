@@ -98,7 +98,7 @@ class Watch:
                      cpu_s=self._loop_cpu())
 
     def episode_changed(self, episode: Episode | None) -> None:
-        """A silence has become too long (its samples begin), or is over."""
+        """Another silence has become too long (its samples begin), or none is."""
         if episode is None:
             self._hurry.end()
         else:

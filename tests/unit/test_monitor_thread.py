@@ -1,0 +1,81 @@
+"""The monitor's own loop, with a watcher that writes down what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from watchdog_worker.monitor import Action, Bell, Decision, Episode, Monitor, Rules, Signs
+
+RULES = Rules(stall_threshold=1.0, stall_rate_limit=10, sample_interval=0.05, pre_kill_margin=1.0)
+
+
+class Over(Exception):
+    """There is nothing more to look at."""
+
+
+class Script:
+    """Shows one sign after the other, and ends the thread when there are no more."""
+
+    def __init__(self, *signs: Signs, broken: bool = False) -> None:
+        self._signs: Iterator[Signs] = iter(signs)
+        self._last = signs[0]
+        self._again = False
+        self.broken = broken
+        self.told: list[str] = []
+
+    def look(self, now: float) -> Signs:
+        if self._again:  # the second look of a round, after its actions
+            self._again = False
+            return self._last
+        try:
+            self._last = next(self._signs)
+        except StopIteration:
+            raise Over from None
+        return self._last
+
+    def episode_changed(self, episode: Episode | None) -> None:
+        self.told.append(f"since {episode.since:g}" if episode else "none")
+
+    def act(self, action: Action, signs: Signs, decision: Decision) -> None:
+        self._again = True
+        self.told.append(action.name)
+        if self.broken:
+            raise SystemExit("a bug of ours")
+
+    def rung(self, signs: Signs, episode: Episode | None) -> None:
+        self.told.append("RUNG")
+
+    def failed(self, error: BaseException) -> None:
+        self.told.append(f"failed: {error}")
+
+    def died(self, error: BaseException) -> None:
+        self.told.append(type(error).__name__)
+
+
+class Silent(Bell):
+    """Never rings and never waits."""
+
+    def wait(self, seconds: float) -> bool:
+        return False
+
+
+def run(script: Script) -> list[str]:
+    Monitor(RULES, script, Silent(), clock=lambda: 100.0).run()
+    return script.told
+
+
+def test_a_silence_is_told_to_its_end_before_another_begins() -> None:
+    """Also where the monitor saw nothing of the life between them."""
+    told = run(Script(
+        Signs(102.0, 100.0, None), Signs(105.0, 103.0, None, cpu_s=3.0),
+        Signs(105.1, 105.05, None)))
+    assert told == [
+        "since 100", "SAMPLE", "STALL",
+        "STALL_ENDED", "since 103", "SAMPLE", "STALL",
+        "STALL_ENDED", "none", "Over"]
+
+
+def test_an_action_that_fails_is_told_once_and_the_rest_is_done() -> None:
+    """Whatever it raises."""
+    told = run(Script(Signs(102.0, 100.0, None), Signs(102.1, 100.0, None), broken=True))
+    assert told == ["since 100", "SAMPLE", "failed: a bug of ours", "STALL", "SAMPLE", "Over"]
