@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-APPS = Path(__file__).parent / "apps"
+ROOT = Path(__file__).parents[1]
+APPS = ROOT / "tests" / "apps"
 PATIENCE_S = 60.0
 """How long anything may take on a machine that is busy with other things."""
 
@@ -69,7 +70,7 @@ class Gunicorn:
         inherited = {name: value for name, value in os.environ.items()
                      if not name.startswith(("WATCHDOG_", "GUNICORN_", "STALL_", "COV_"))}
         self._environment = {
-            **inherited, "PYTHONPATH": os.pathsep.join([str(APPS), str(folder)]),
+            **inherited, "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS), str(folder)]),
             "STALL_FOLDER": str(folder), **(environment or {}),
         }
         self.lines: list[tuple[float, str]] = []
