@@ -46,7 +46,7 @@ class Budgeted(OwnThread):
             try:
                 piece.work()
                 piece.well = True
-            except Exception:  # its end is told by `well`
+            except BaseException:  # it runs foreign loaders; its end is told by `well`
                 pass
             self._piece = None
             piece.done.set()

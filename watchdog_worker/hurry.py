@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import weakref
 
 _SWITCH_S = 0.0005
 
@@ -18,6 +20,7 @@ class Hurry:
     def __init__(self) -> None:
         self._before: float | None = None
         self._ours = 0.0
+        _all.add(self)
 
     def begin(self) -> None:
         """Shorten the turns; once is as good as twice."""
@@ -31,3 +34,15 @@ class Hurry:
         if self._before is not None and sys.getswitchinterval() == self._ours:
             sys.setswitchinterval(self._before)
         self._before = None
+
+
+_all: weakref.WeakSet[Hurry] = weakref.WeakSet()
+
+
+def _end_in_child() -> None:
+    # A process forked during a stall has no monitor that would put the interval back.
+    for hurry in _all:
+        hurry.end()
+
+
+os.register_at_fork(after_in_child=_end_in_child)

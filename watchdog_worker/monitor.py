@@ -22,6 +22,7 @@ _LATE_S = 0.25
 _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
+_MOST_LATE_S = 1.0
 _HEADING = b"(most recent call first)"
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
@@ -196,9 +197,9 @@ def _kill_near(signs: Signs, state: State, rules: Rules) -> bool:
 
 
 def _margin(state: State, rules: Rules) -> float:
-    """The margin, and more where the monitor gets its turn late: up to twice as much."""
+    """The margin, and more where the monitor gets its turn late: up to a second, or twice."""
     late_s = state.episode.late_s if state.episode is not None else 0.0
-    return rules.pre_kill_margin + min(late_s, rules.pre_kill_margin)
+    return rules.pre_kill_margin + min(late_s, rules.pre_kill_margin, _MOST_LATE_S)
 
 
 def _silent(signs: Signs) -> bool:

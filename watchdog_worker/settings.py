@@ -258,21 +258,20 @@ def _near(name: str, cutoff: float) -> str:
 def clashes(values: Mapping[str, Any], timeout: float) -> list[str]:
     """What is wrong between settings that are each right; `timeout` is gunicorn's."""
     problems = []
-    interval = values.get("watchdog_heartbeat_interval")
-    if interval and timeout and interval > timeout / 2:
+    interval, threshold = (
+        values.get(PREFIX + declared.name, declared.default) for declared in SETTINGS
+        if declared.name in ("heartbeat_interval", "stall_threshold"))
+    if timeout and interval > timeout / 2:
         problems.append(
             f"watchdog_heartbeat_interval = {interval:g} is more than half of timeout = "
             f"{timeout:g}: the arbiter has to hear more often")
     margin = values.get("watchdog_pre_kill_margin")
-    if margin and timeout and margin > _most_margin(timeout, interval or 0.5):
+    beat = _beat_interval(interval, threshold, timeout)
+    if margin and timeout and margin > timeout - 2 * beat:
         problems.append(
             f"watchdog_pre_kill_margin = {margin:g} leaves less than two heartbeats of timeout = "
             f"{timeout:g}: a healthy worker would be dumped")
     return problems
-
-
-def _most_margin(timeout: float, interval: float) -> float:
-    return timeout - 2 * min(interval, timeout / 4)
 
 
 def beat_interval(cfg: Any) -> float:
@@ -281,12 +280,12 @@ def beat_interval(cfg: Any) -> float:
     A silence is measured between beats, so that a threshold below two intervals would take a
     healthy loop for a silent one.
     """
-    bounds = [cfg.watchdog_heartbeat_interval]
-    if cfg.watchdog_stall_threshold:
-        bounds.append(cfg.watchdog_stall_threshold / 2)
-    if cfg.timeout:
-        bounds.append(cfg.timeout / 4)
-    return float(min(bounds))
+    return _beat_interval(
+        cfg.watchdog_heartbeat_interval, cfg.watchdog_stall_threshold, float(cfg.timeout))
+
+
+def _beat_interval(interval: float, threshold: float, timeout: float) -> float:
+    return min(interval, threshold / 2 or interval, timeout / 4 or interval)
 
 
 def pre_kill_margin(cfg: Any) -> float:
@@ -297,5 +296,5 @@ def pre_kill_margin(cfg: Any) -> float:
     """
     timeout = float(cfg.timeout)
     if cfg.watchdog_pre_kill_margin is not None:
-        return min(float(cfg.watchdog_pre_kill_margin), _most_margin(timeout, beat_interval(cfg)))
+        return min(float(cfg.watchdog_pre_kill_margin), timeout - 2 * beat_interval(cfg))
     return min(max(timeout / 6, min(0.5, timeout / 4)), 5.0)

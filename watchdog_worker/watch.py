@@ -147,7 +147,9 @@ class Watch:
         loop = self.heartbeat.loop
         task = asyncio.current_task(loop) if loop is not None else None
         last = self._last_task() if self._last_task is not None else None
-        if task is not None and last is not task:
+        # An eager task (3.12) takes the place of the one that starts it, which runs on below it.
+        inside = last is not None and getattr(last.get_coro(), "cr_running", False)
+        if task is not None and last is not task and not inside:
             if self._last_task is not None:
                 self.heartbeat.tell_arbiter(now)
             self._last_task = weakref.ref(task)
@@ -155,8 +157,7 @@ class Watch:
     def _tell(
         self, event: str, seen: Signs, episode: Episode | None, withheld: int = 0
     ) -> None:
-        on_time = self.heartbeat.interval + _ON_TIME_S
-        silent = seen.last_sign is not None and seen.now - seen.last_sign > on_time
+        silent = event == report.STALL or self._silent(seen)
         if event == report.ON_DEMAND and not silent and seen.last_sign is not None:
             self._emit(event, self._snapshot(None), None)
             return
@@ -172,6 +173,11 @@ class Watch:
             silent=silent,
             running=seen.last_sign is not None,
         ))
+
+    def _silent(self, seen: Signs) -> bool:
+        """The next beat is overdue, also where that is no stall yet."""
+        on_time = self.heartbeat.interval + _ON_TIME_S
+        return seen.last_sign is not None and seen.now - seen.last_sign > on_time
 
     def _tell_ended(self, episode: Episode) -> None:
         samples = self._samples if self._sampled_since == episode.since else Samples()

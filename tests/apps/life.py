@@ -79,6 +79,18 @@ async def on_slices(query: dict[str, str], send: Any) -> int:
     return os.getpid()
 
 
+async def on_eager(query: dict[str, str], send: Any) -> int:
+    """Never let the loop turn, while one task after the other is the current one."""
+    factory: Any = getattr(asyncio, "eager_task_factory")
+    asyncio.get_running_loop().set_task_factory(factory)
+
+    async def slow() -> None:
+        time.sleep(0.07)
+
+    while True:
+        await asyncio.gather(slow(), slow())
+
+
 async def on_stream(query: dict[str, str], send: Any) -> None:
     """A byte every tenth of a second, for so long."""
     await start(send)

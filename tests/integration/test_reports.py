@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
@@ -224,6 +225,35 @@ def post_fork(server, worker):
         time.sleep(4)
         assert server.worker_pid() == pid
         assert server.log.count("the monitor stopped") == 1
+
+
+def test_a_logging_config_of_the_application_does_not_silence_us(tmp_path: Path) -> None:
+    """dictConfig disables every logger that it does not name, gunicorn's among them."""
+    (tmp_path / "configured.py").write_text(
+        "import logging.config\nlogging.config.dictConfig({'version': 1})\n"
+        "from life import app\n")
+    with Gunicorn(tmp_path, "configured:app", timeout=3) as server:
+        blocked = server.send("/block?s=60")
+        server.logged(KILL)
+        blocked.close()
+        assert server.arrived("event pre_kill") < server.arrived(KILL)
+
+
+def test_a_short_threshold_is_told_like_a_long_one(tmp_path: Path) -> None:
+    """With the blocking line."""
+    config = DUMPS + "watchdog_stall_threshold = 0.1\n"
+    with Gunicorn(tmp_path, "life:app", config=config) as server:
+        server.get("/block?s=0.5")
+        assert server.report("stall")["diagnosis"]["culprit"]["function"] == "on_block"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_eager_tasks_are_no_progress(tmp_path: Path) -> None:
+    """They take the place of the current task though nothing goes on."""
+    with Gunicorn(tmp_path, "life:app", worker="workers.AsyncioH11", timeout=3) as server:
+        blocked = server.send("/eager")
+        server.logged(KILL)
+        blocked.close()
 
 
 def test_a_report_that_fails_says_so_once_and_the_watch_goes_on(tmp_path: Path) -> None:

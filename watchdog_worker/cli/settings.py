@@ -94,7 +94,7 @@ def _namespace(location: str | None) -> tuple[Mapping[str, Any], str]:
 def _module(name: str) -> Mapping[str, Any]:
     try:
         return vars(importlib.import_module(name))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise CommandError(f"cannot import {name}: {_words(error)}") from None
 
 

@@ -80,5 +80,5 @@ class Lane(OwnThread, Generic[Item]):
             self._failing = False
         except BaseException as error:  # a hook may raise SystemExit: it ends nothing here
             if not self._failing:
-                self._say(f"watchdog: {self.name} failed: {words(error)}")
+                self._say(" ".join(f"watchdog: {self.name} failed: {words(error)}".split()))
             self._failing = True

@@ -76,24 +76,26 @@ class LogSink:
     def submit(self, entry: Entry) -> None:
         """Send it to every handler, as levels and the logger's filters allow; never blocks."""
         logger = self._logger
-        # Not isEnabledFor(): it can take the logging module's own lock.
-        if logger.disabled or logger.manager.disable >= entry.level:
-            return
-        if entry.level < logger.getEffectiveLevel():
+        # Not isEnabledFor(): it can take the logging module's own lock. And `disabled` does not
+        # count: an application's dictConfig sets it for all loggers that it does not name.
+        if logger.manager.disable >= entry.level or entry.level < logger.getEffectiveLevel():
             return
         record = _passed(logger, self._record(entry))
         if record is None:
             return
         for handler in _handlers(logger):
             if record.levelno >= handler.level:
-                self._lane(handler).submit(record)
+                try:
+                    self._lane(handler).submit(record)
+                except RuntimeError:  # a handler that is new, and no thread to be had for it
+                    _say(entry.message)
 
     def _lane(self, handler: logging.Handler) -> Lane[logging.LogRecord]:
         lane = self._by_handler.get(handler)
         if lane is None:  # at the start, or the application has added a handler since
             lane = Lane("watchdog-log", partial(_deliver, handler), _say)
-            self._by_handler[handler] = lane
             lane.start()
+            self._by_handler[handler] = lane
         return lane
 
     def _record(self, entry: Entry) -> logging.LogRecord:
@@ -108,8 +110,8 @@ class LogSink:
 
 
 def _say(text: str) -> None:
-    """A handler that fails cannot tell it through the log; standard error is what is left."""
-    _write(_STANDARD_ERROR, (plain(text) + "\n").encode("utf-8", "backslashreplace"), _HELD_S)
+    """What cannot go through the log goes to standard error."""
+    _write(_STANDARD_ERROR, (text + "\n").encode("utf-8", "backslashreplace"), _HELD_S)
 
 
 def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:

@@ -102,8 +102,9 @@ class Heartbeat:
         second keeps the timers waiting for the sum of them.
         """
         now = monotonic()
+        if self.last_sign is not None and now - self.last_sign > self.interval:
+            self.gap = Gap(self.last_sign, now)
         if now - self.last_notify >= self._fresh:
-            self._note_gap(now)
             self.tell_arbiter(now)
         self.last_sign = now
 
@@ -135,10 +136,4 @@ class Heartbeat:
         self._counts[bisect_left(LAG_BOUNDS, lag)] += 1
         self._sum += lag
         self._max = max(self._max, lag)
-        self._note_gap(now)
-        self.last_sign = now
-        self.tell_arbiter(now)
-
-    def _note_gap(self, now: float) -> None:
-        if self.last_sign is not None and now - self.last_sign > self.interval:
-            self.gap = Gap(self.last_sign, now)
+        self.sign()
