@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -46,7 +45,7 @@ class Watch:
         self._timeout = float(cfg.timeout)
         self._identity = report.Identity(os.getpid(), worker.age, _app_name(worker))
         self._samples, self._sampled_since = Samples(), 0.0
-        self._last_task: weakref.ref[Any] | None = None
+        self._last_callback: int | None = None
         self._loop_ended = False
         self._loop_cpu = _cpu_clock()
         self._hurry = Hurry()
@@ -104,7 +103,7 @@ class Watch:
         else:
             self._hurry.begin()
             self._samples, self._sampled_since = Samples(), episode.since
-            self._last_task = None  # what held the loop in another silence says nothing of this
+            self._last_callback = None  # what held the loop in another silence says nothing of this
 
     def act(self, action: Action, signs: Signs, decision: Decision) -> None:
         """Do what was decided."""
@@ -140,19 +139,15 @@ class Watch:
         self._note_progress(signs.now)
 
     def _note_progress(self, now: float) -> None:
-        """A loop that has gone from one task to another is busy, not stuck: no reason to kill.
+        """A loop that has gone on to another callback is busy, not stuck: no reason to kill.
 
         Many callbacks that are ready at once all run before the next timer does.
         """
-        loop = self.heartbeat.loop
-        task = asyncio.current_task(loop) if loop is not None else None
-        last = self._last_task() if self._last_task is not None else None
-        # An eager task (3.12) takes the place of the one that starts it, which runs on below it.
-        inside = last is not None and getattr(last.get_coro(), "cr_running", False)
-        if task is not None and last is not task and not inside:
-            if self._last_task is not None:
+        callback, last = self._camera.callback(), self._last_callback
+        if callback is not None and callback != last:
+            if last is not None:
                 self.heartbeat.tell_arbiter(now)
-            self._last_task = weakref.ref(task)
+            self._last_callback = callback
 
     def _tell(
         self, event: str, seen: Signs, episode: Episode | None, withheld: int = 0

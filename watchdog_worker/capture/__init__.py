@@ -69,6 +69,10 @@ class Camera:
         """The loop thread's stack alone; costs some microseconds."""
         return stacks.loop_stack(self._loop_thread_id, self._limits.max_frames)
 
+    def callback(self) -> int | None:
+        """Which callback the loop is in, None where it is in no coroutine."""
+        return stacks.callback_of(self._loop_thread_id)
+
     def take(
         self,
         loop: asyncio.AbstractEventLoop | None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from inspect import CO_COROUTINE
 from itertools import islice
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -74,6 +75,19 @@ def loop_stack(loop_thread_id: int, max_frames: int) -> RawStack | None:
     """The loop thread's stack alone, for a sample."""
     frame = sys._current_frames().get(loop_thread_id)
     return None if frame is None else walk(frame, max_frames)
+
+
+def callback_of(loop_thread_id: int) -> int | None:
+    """Which callback the loop is in: the identity of the outermost coroutine on its stack.
+
+    While it stays the same, the loop has not moved on, whatever runs inside: the current task
+    would not do, because an eager task (3.12) takes the place of the one that starts it.
+    """
+    found = None
+    for frame in _outwards(sys._current_frames().get(loop_thread_id)):
+        if frame.f_code.co_flags & CO_COROUTINE:
+            found = id(frame)
+    return found
 
 
 def all_threads(
