@@ -80,8 +80,9 @@ def loop_stack(loop_thread_id: int, max_frames: int) -> RawStack | None:
 def callback_of(loop_thread_id: int) -> int | None:
     """Which callback the loop is in: the identity of the outermost coroutine on its stack.
 
-    While it stays the same, the loop has not moved on, whatever runs inside: the current task
-    would not do, because an eager task (3.12) takes the place of the one that starts it.
+    Where it differs from one look to the next, the loop has moved on. Where a coroutine has
+    ended, the next may get its identity, and the move is missed; none is ever made up. The
+    current task would not do: an eager task (3.12) takes the place of the one that starts it.
     """
     found = None
     for frame in _outwards(sys._current_frames().get(loop_thread_id)):

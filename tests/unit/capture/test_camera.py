@@ -119,6 +119,7 @@ def test_a_callback_is_told_by_its_outermost_coroutine() -> None:
     async def outer() -> None:
         seen.append(stacks.callback_of(me))
         await inner()
+        await asyncio.sleep(0)  # it lives on while the next one has its turn
 
     async def two() -> None:
         await asyncio.gather(outer(), outer())
