@@ -157,10 +157,10 @@ class Gunicorn:
         finally:
             connection.close()
 
-    def send(self, path: str) -> socket.socket:
+    def send(self, path: str, headers: bytes = b"") -> socket.socket:
         """Send a request and do not wait for its answer."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n".encode() + headers + b"\r\n")
         return connection
 
     def answers(self) -> bool:

@@ -129,12 +129,34 @@ class Stall(NamedTuple):
     """False: the loop has not begun to run."""
 
 
+class Request(NamedTuple):
+    """One request in flight."""
+
+    id: int
+    """Its number in this worker."""
+    type: str
+    """`http` or `websocket`."""
+    path: str
+    age_s: float
+    blocking: bool
+    """True where its own code holds the loop."""
+    method: str | None = None
+    client: str | None = None
+    response_started: bool | None = None
+    task: str | None = None
+    headers: dict[str, str] | None = None
+    """Those of `watchdog_request_headers` that it has."""
+
+
 class Snapshot(NamedTuple):
     """One picture of the process."""
 
     threads: tuple[ThreadStack, ...] = ()
     threads_total: int | None = None
     tasks: Tasks | None = None
+    requests: tuple[Request, ...] = ()
+    """The oldest first."""
+    requests_total: int | None = None
     process: Process | None = None
     loop_lag: LoopLag | None = None
     profile: Profile | None = None
@@ -146,6 +168,11 @@ class Snapshot(NamedTuple):
     def loop_thread(self) -> ThreadStack | None:
         """The loop thread's stack, if it could be read."""
         return next((thread for thread in self.threads if thread.loop), None)
+
+    @property
+    def blocking_request(self) -> Request | None:
+        """The request whose code holds the loop."""
+        return next((request for request in self.requests if request.blocking), None)
 
 
 class Diagnosis(NamedTuple):

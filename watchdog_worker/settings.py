@@ -77,14 +77,13 @@ SETTINGS: tuple[Declared, ...] = (
     Declared("max_threads", kinds.Count(least=1), 100, "Threads that one report lists."),
     Declared("max_frames", kinds.Count(least=4), 60, "Frames that one stack lists."),
     Declared(
-        "max_requests", kinds.Count(least=1), 100, "Requests that one report lists.",
-        planned=True),
+        "max_requests", kinds.Count(least=1), 100,
+        "Requests that one report lists; at most ten of them are WebSockets."),
     Declared(
         "request_headers", kinds.HeaderNames(), ("x-request-id", "traceparent"),
-        "Request headers copied into reports; no other header ever is.", planned=True),
+        "Request headers copied into reports; no other header ever is."),
     Declared(
-        "capture_query", kinds.FLAG, False, "Keep the query string of request paths.",
-        planned=True),
+        "capture_query", kinds.FLAG, False, "Keep the query string of request paths."),
     Declared(
         "capture_locals", kinds.FLAG, False,
         "Add the local variables of application frames, through a repr that cannot fail, is cut, "

@@ -18,6 +18,7 @@ from typing import Any
 from watchdog_worker import doorbell, kinds, report, settings
 from watchdog_worker.capture import Camera, Limits
 from watchdog_worker.capture.profile import Samples
+from watchdog_worker.capture.requests import Choice
 from watchdog_worker.deadline import Deadline
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.hurry import Hurry
@@ -30,6 +31,7 @@ from watchdog_worker.sinks import Sinks, plain_hook
 from watchdog_worker.sinks.files import DumpFolder
 from watchdog_worker.sinks.log import Entry, LogSink
 from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.inflight import InFlight
 
 _SETTLE_S = 1.0
 _ON_TIME_S = 0.1
@@ -54,12 +56,8 @@ class Watch:
         self.heartbeat = Heartbeat(
             settings.beat_interval(cfg), worker.notify, self._cannot_notify,
             drain_s=float(cfg.graceful_timeout))
-        self._camera = Camera(Limits(
-            max_tasks=cfg.watchdog_max_tasks,
-            max_threads=cfg.watchdog_max_threads,
-            max_frames=cfg.watchdog_max_frames,
-            with_locals=cfg.watchdog_capture_locals,
-        ))
+        self.in_flight = InFlight()
+        self._camera = _camera(cfg, self.in_flight)
         rules = Rules(
             stall_threshold=cfg.watchdog_stall_threshold,
             stall_rate_limit=cfg.watchdog_stall_rate_limit,
@@ -213,6 +211,21 @@ class Watch:
     def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(
             f"watchdog: cannot notify the arbiter: {words(error)}", logging.ERROR)
+
+
+def _camera(cfg: Any, in_flight: InFlight) -> Camera:
+    limits = Limits(
+        max_tasks=cfg.watchdog_max_tasks,
+        max_threads=cfg.watchdog_max_threads,
+        max_frames=cfg.watchdog_max_frames,
+        with_locals=cfg.watchdog_capture_locals,
+    )
+    choice = Choice(
+        max_requests=cfg.watchdog_max_requests,
+        headers=cfg.watchdog_request_headers,
+        with_query=cfg.watchdog_capture_query,
+    )
+    return Camera(limits, choice, in_flight)
 
 
 def _sinks(worker: Any) -> Sinks:

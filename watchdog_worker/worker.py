@@ -24,7 +24,8 @@ class WatchedServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan startup, behind the boundary: `load` has made the application by now."""
-        self.config.loaded_app = Boundary(self.config.loaded_app, self.watch.heartbeat.sign)
+        self.config.loaded_app = Boundary(
+            self.config.loaded_app, self.watch.heartbeat, self.watch.in_flight)
         await super().startup(sockets=sockets)
 
     async def main_loop(self) -> None:

@@ -20,10 +20,12 @@ from collections.abc import Callable
 
 from watchdog_worker import report
 from watchdog_worker.capture import Camera, Limits
+from watchdog_worker.capture.requests import Choice
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.model import Stall
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
+from watchdog_worker.vitals.inflight import InFlight
 
 
 async def handler(depth: int) -> None:
@@ -67,7 +69,10 @@ async def main(arguments: argparse.Namespace) -> int:
     for thread in threads:
         thread.start()
     await asyncio.sleep(0)
-    camera = Camera(Limits(max_tasks=200, max_threads=100, max_frames=60, with_locals=False))
+    camera = Camera(
+        Limits(max_tasks=200, max_threads=100, max_frames=60, with_locals=False),
+        Choice(max_requests=100, headers=(), with_query=False), InFlight())
+    camera.start()
 
     def picture() -> None:
         snapshot = camera.take(loop)

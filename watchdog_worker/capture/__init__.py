@@ -9,13 +9,14 @@ from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from watchdog_worker.budget import Budgeted
-from watchdog_worker.capture import osthreads, process, stacks, tasks
+from watchdog_worker.capture import osthreads, process, requests, stacks, tasks
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.sources import Sources
 from watchdog_worker.model import (
     LoopLag,
     Process,
     Profile,
+    Request,
     SampledStack,
     Snapshot,
     TaskGroup,
@@ -23,6 +24,7 @@ from watchdog_worker.model import (
     ThreadStack,
 )
 from watchdog_worker.ownthread import words
+from watchdog_worker.vitals.inflight import Entry, InFlight
 
 T = TypeVar("T")
 
@@ -48,17 +50,21 @@ class _Raw:
         self.tasks: tasks.RawTasks | None = None
         self.kernel: dict[int, osthreads.KernelView] = {}
         self.process: Process | None = None
+        self.entries: list[Entry] = []
+        self.blocking: int | None = None
 
 
 class Camera:
     """Takes snapshots of one process and its loop; built in the thread that will run the loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self, limits: Limits, choice: requests.Choice, in_flight: InFlight
+    ) -> None:
         self._loop_thread_id = threading.get_ident()
         # Asked of the kernel here: after a fork the main Thread object of Python 3.10 to 3.12
         # still names the parent's.
         self._loop_native_id = threading.get_native_id()
-        self._limits = limits
+        self._limits, self._choice, self._in_flight = limits, choice, in_flight
         self._reader = Budgeted("watchdog-sources")
 
     def start(self) -> None:
@@ -88,6 +94,10 @@ class Camera:
         """
         began = monotonic()
         limits, raw, incomplete = self._limits, _Raw(), list[str]()
+        raw.entries = _attempt("requests", incomplete, self._in_flight.entries) or []
+        if samples is not None:
+            raw.blocking = _attempt(
+                "requests", incomplete, lambda: stacks.request_of(self._loop_thread_id))
         found = _attempt("threads", incomplete, lambda: stacks.all_threads(
             self._loop_thread_id, self._loop_native_id,
             limits.max_threads, limits.max_frames, limits.with_locals))
@@ -95,6 +105,7 @@ class Camera:
         if samples is not None and samples.latest is not None and moved_on():
             raw.threads = [each._replace(stack=samples.latest) if each.loop else each
                            for each in raw.threads]
+            raw.blocking = None  # who is there now is another one
         if loop is not None:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
                 loop, limits.max_frames, _TASKS_S))
@@ -122,12 +133,22 @@ class Camera:
             threads=tuple(_thread(each, raw.kernel, sources) for each in raw.threads),
             threads_total=raw.threads_total,
             tasks=_tasks(raw.tasks, groups, sources) if raw.tasks else None,
+            requests=self._requests(raw, began),
+            requests_total=None if raw.threads_total is None else len(raw.entries),
             process=raw.process,
             loop_lag=lag,
             profile=_profile(samples, sampled, sources) if samples and sampled else None,
             capture_s=round(monotonic() - began, 4),
             incomplete=tuple(incomplete),
         )
+
+    def _requests(self, raw: _Raw, now: float) -> tuple[Request, ...]:
+        names = raw.tasks.of_requests if raw.tasks is not None else {}
+        running = next((group for group in raw.tasks.groups if group.running), None) if (
+            raw.tasks is not None) else None
+        if raw.blocking is not None and running is not None:
+            names[raw.blocking] = running.names[0]
+        return requests.listed(raw.entries, now, self._choice, raw.blocking, names)
 
 
 def _attempt(part: str, incomplete: list[str], look: Callable[[], T]) -> T | None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.ends import both_ends, shares
+from watchdog_worker.capture.requests import number_in
 from watchdog_worker.capture.saferepr import safe_locals
 from watchdog_worker.ownthread import OwnThread
 
@@ -89,6 +90,15 @@ def callback_of(loop_thread_id: int) -> int | None:
         if frame.f_code.co_flags & CO_COROUTINE:
             found = id(frame)
     return found
+
+
+def request_of(loop_thread_id: int) -> int | None:
+    """The number of the request whose code the loop thread is in."""
+    for frame in _outwards(sys._current_frames().get(loop_thread_id)):
+        number = number_in(frame)
+        if number is not None:
+            return number
+    return None
 
 
 def all_threads(

@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from watchdog_worker.capture.ends import both_ends, shares
+from watchdog_worker.capture.requests import number_in
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawFrame
 
@@ -45,6 +46,8 @@ class RawTasks(NamedTuple):
     total: int
     groups: list[RawGroup]
     unread: int
+    of_requests: dict[int, str]
+    """The names of the tasks that handle requests, by the request's number."""
 
 
 def all_tasks(
@@ -59,21 +62,28 @@ def all_tasks(
     current = asyncio.current_task(loop)
     deadline = monotonic() + budget_s
     groups: dict[tuple[Any, ...], RawGroup] = {}
+    of_requests: dict[int, str] = {}
     unread = 0
     for count, task in enumerate(tasks):
         if count % 64 == 0 and monotonic() > deadline:
             unread += len(tasks) - count
             break
         try:
-            _add(task, task is current, max_frames, groups)
+            name = str(task.get_name())[:_NAME_CHARS]
+            for number in _add(task, name, task is current, max_frames, groups):
+                of_requests.setdefault(number, name)
         except BaseException:  # it ended or moved while we looked, or it is a task of foreign make
             unread += 1
     ordered = sorted(groups.values(), key=lambda group: (not group.running, -group.count))
-    return RawTasks(len(tasks), ordered, unread)
+    return RawTasks(len(tasks), ordered, unread, of_requests)
 
 
-def _add(task: Any, running: bool, max_frames: int, groups: dict[Any, RawGroup]) -> None:
-    chain, omitted, awaited = await_chain(task, max_frames)
+def _add(
+    task: Any, name: str, running: bool, max_frames: int, groups: dict[Any, RawGroup]
+) -> list[int]:
+    """Count the task with its like; the numbers of the requests that it handles."""
+    numbers: list[int] = []
+    chain, omitted, awaited = await_chain(task, max_frames, numbers)
     awaits = None if running else _describe(awaited)
     key = (running, awaits, omitted, tuple((id(code), line) for code, line in chain))
     group = groups.get(key)
@@ -85,27 +95,37 @@ def _add(task: Any, running: bool, max_frames: int, groups: dict[Any, RawGroup])
         group = groups[key] = RawGroup(tuple(frames), awaits, running)
     group.count += 1
     if len(group.names) < _MAX_NAMES:
-        group.names.append(str(task.get_name())[:_NAME_CHARS])
+        group.names.append(name)
+    return numbers
 
 
-def await_chain(task: Any, max_frames: int) -> tuple[list[tuple[CodeType, int]], int, Any]:
+def await_chain(
+    task: Any, max_frames: int, numbers: list[int]
+) -> tuple[list[tuple[CodeType, int]], int, Any]:
     """A task's await chain: (code, line) pairs, outermost first; what is cut; what ends it.
 
     Goes through coroutines, generators, asynchronous generators and the objects that drive
     them, on into tasks that are awaited, and through `gather` into its first pending child.
-    Beyond `max_frames` it is cut in the middle, and how many frames that are comes second.
+    Beyond `max_frames` it is cut in the middle, and how many frames that are comes second. The
+    `numbers` of requests whose boundary it passes are added.
     """
     last_link: list[Any] = [None]
-    outer, inner, omitted = both_ends(_chain(task.get_coro(), last_link), *shares(max_frames))
+    links = _chain(task.get_coro(), last_link, numbers)
+    outer, inner, omitted = both_ends(links, *shares(max_frames))
     return outer + inner, omitted, last_link[0]
 
 
-def _chain(link: Any, last_link: list[Any]) -> Iterator[tuple[CodeType, int]]:
+def _chain(
+    link: Any, last_link: list[Any], numbers: list[int]
+) -> Iterator[tuple[CodeType, int]]:
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         frame = _frame(link)
         if frame is not None:
+            number = number_in(frame)
+            if number is not None:
+                numbers.append(number)
             yield frame.f_code, frame.f_lineno or 0
         last_link[0], link = link, _next(link)
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import os
 
-from watchdog_worker.model import Diagnosis, Frame, Profile, Snapshot, Stall, telling_frame
+from watchdog_worker.model import (
+    Diagnosis,
+    Frame,
+    Profile,
+    Request,
+    Snapshot,
+    Stall,
+    telling_frame,
+)
 from watchdog_worker.render.plain import plain
+
+
+_PATH_CHARS = 200
 
 
 def headline(
@@ -25,6 +36,7 @@ def headline(
     else:
         line = " ".join(filter(None, (
             f"{opening} blocked {stall.blocked_s:.1f} s", _where(diagnosis), _phase(stall))))
+        line += _handling(snapshot.blocking_request)
     if stall is not None and stall.kill_in_s is not None and event != "on_demand":
         line += f"; {_kill(stall.kill_in_s)}"
     return plain(line)
@@ -59,6 +71,12 @@ def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
 
 def _phase(stall: Stall) -> str:
     return "" if stall.phase == "serving" else f"during {stall.phase}"
+
+
+def _handling(request: Request | None) -> str:
+    if request is None:
+        return ""
+    return f", handling {request.method or request.type} {request.path[:_PATH_CHARS]}"
 
 
 def _kill(kill_in_s: float) -> str:

@@ -16,6 +16,7 @@ from watchdog_worker.model import (
     Process,
     Profile,
     Report,
+    Request,
     Snapshot,
     Stall,
     Tasks,
@@ -51,6 +52,7 @@ def _body(report: Report) -> Iterator[str]:
         yield from _diagnosis(report.diagnosis)
     if snapshot.profile is not None:
         yield from _profile(snapshot.profile)
+    yield from _requests(snapshot)
     yield from _threads(snapshot)
     if snapshot.tasks is not None:
         yield from _tasks(snapshot.tasks)
@@ -81,6 +83,33 @@ def _profile(profile: Profile) -> Iterator[str]:
         shown = telling_frame(stack.frames)
         if shown is not None:
             yield f"  {100 * stack.count / profile.samples:5.1f} %  {plain(place(shown))}"
+
+
+def _requests(snapshot: Snapshot) -> Iterator[str]:
+    if not snapshot.requests_total:
+        return
+    yield ""
+    yield f"{snapshot.requests_total} requests in flight:"
+    for request in snapshot.requests:
+        yield f"{'>' if request.blocking else ' '} {plain(', '.join(_request(request)))}"
+    omitted = snapshot.requests_total - len(snapshot.requests)
+    if omitted > 0:
+        yield f"  and {omitted} more (watchdog_max_requests)"
+
+
+def _request(request: Request) -> Iterator[str]:
+    yield f"{request.method or request.type} {request.path}"
+    yield f"{request.age_s:.2f} s"
+    if request.blocking:
+        yield "holds the loop"
+    if request.response_started is not None:
+        yield "response begun" if request.response_started else "no response yet"
+    if request.client is not None:
+        yield f"from {request.client}"
+    if request.task is not None:
+        yield f"task {request.task}"
+    for name, value in (request.headers or {}).items():
+        yield f"{name}: {value}"
 
 
 def _threads(snapshot: Snapshot) -> Iterator[str]:

@@ -1,32 +1,56 @@
-"""Where a request enters the application and leaves it. Runs in the loop thread."""
+"""Where a request enters the application and leaves it. Runs in the loop thread.
+
+The hot path of every request: what is done here is counted in nanoseconds, and what can be
+found out later, when somebody wants to know, is not done here (the task, the headers, whether
+the response has started).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-Scope = MutableMapping[str, Any]
+from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.inflight import InFlight, Scope
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Boundary:
-    """An ASGI application around the user's: each request that enters or leaves is a sign.
+    """An ASGI application around the user's.
 
-    `scope`, `receive` and `send` are the server's own objects, untouched.
+    Each request that enters or leaves is a sign of life, and is in the table as long as it is
+    inside, however it ends. `scope`, `receive` and `send` are the server's own objects,
+    untouched; lifespan passes through.
     """
 
-    __slots__ = ("_application", "_sign")
+    __slots__ = ("_application", "_heartbeat", "_in_flight")
 
-    def __init__(self, application: Application, sign: Callable[[], None]) -> None:
+    def __init__(
+        self, application: Application, heartbeat: Heartbeat, in_flight: InFlight
+    ) -> None:
         self._application = application
-        self._sign = sign
+        self._heartbeat = heartbeat
+        self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, WebSocket or lifespan."""
-        self._sign()
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+            return
+        heartbeat, in_flight = self._heartbeat, self._in_flight
+        heartbeat.sign()
+        # The monitor finds this frame on stacks and await chains, and reads `number` in it.
+        number = in_flight.last_number = in_flight.last_number + 1
+        in_flight.requests[number] = (heartbeat.last_sign or 0.0, scope, send)
         try:
             await self._application(scope, receive, send)
         finally:
-            self._sign()
+            del in_flight.requests[number]
+            heartbeat.sign()
+
+
+CODE = Boundary.__call__.__code__
+"""By this a frame of the boundary is known."""

@@ -11,14 +11,17 @@ import pytest
 from tests.gunicorn_server import until
 from watchdog_worker.capture import Camera, Limits, process, stacks
 from watchdog_worker.capture.profile import Samples
+from watchdog_worker.capture.requests import Choice
 from watchdog_worker.model import Snapshot
+from watchdog_worker.vitals.inflight import InFlight
 
+CHOICE = Choice(max_requests=100, headers=(), with_query=False)
 LIMITS = Limits(max_tasks=200, max_threads=100, max_frames=60, with_locals=False)
 
 
 @pytest.fixture
 def camera() -> Iterator[Camera]:
-    made = Camera(LIMITS)
+    made = Camera(LIMITS, CHOICE, InFlight())
     made.start()
     yield made
 

@@ -1,4 +1,4 @@
-"""What enters the boundary leaves it."""
+"""What enters the boundary is in the table until it leaves, however it leaves."""
 
 from __future__ import annotations
 
@@ -8,26 +8,92 @@ from typing import Any
 import pytest
 
 from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.inflight import InFlight
 
 
-def run(application: Any) -> list[str]:
-    signs: list[str] = []
-    boundary = Boundary(application, lambda: signs.append("sign"))
-
-    async def nothing() -> Any:
-        return None
-
-    async def swallow(message: Any) -> None:
-        return None
-
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(boundary({"type": "http"}, nothing, swallow))
-    return signs
+async def nothing() -> Any:
+    return None
 
 
-def test_an_application_that_raises_is_a_sign_as_well() -> None:
-    """The exception is the server's to see."""
+async def swallow(message: Any) -> None:
+    return None
+
+
+class Fixture:
+    def __init__(self, application: Any) -> None:
+        self.heartbeat = Heartbeat(0.5, lambda: None, lambda error: None)
+        self.in_flight = InFlight()
+        self.boundary = Boundary(application, self.heartbeat, self.in_flight)
+
+    async def request(self, **scope: Any) -> None:
+        await self.boundary({"type": "http", "path": "/", **scope}, nothing, swallow)
+
+
+def test_a_request_is_in_the_table_while_it_is_inside() -> None:
+    """With the server's own objects, and each under a number of its own."""
+    seen: list[Any] = []
+
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        raise ZeroDivisionError
+        assert receive is nothing and send is swallow
+        seen.extend((entry.number, entry.scope is scope, entry.send is send)
+                    for entry in it.in_flight.entries())
 
-    assert run(application) == ["sign", "sign"]
+    it = Fixture(application)
+    asyncio.run(it.request())
+    asyncio.run(it.request())
+    assert seen == [(1, True, True), (2, True, True)]
+    assert it.in_flight.requests == {}
+    assert it.heartbeat.last_sign is not None
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(1), asyncio.CancelledError()])
+def test_a_request_that_fails_is_forgotten_and_its_error_passed_on(error: BaseException) -> None:
+    """It is the server's to see."""
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise error
+
+    it = Fixture(application)
+
+    async def main() -> None:
+        try:
+            await it.request()
+        except BaseException as raised:
+            assert raised is error
+        else:
+            raise AssertionError("it was swallowed")
+
+    asyncio.run(main())
+    assert it.in_flight.requests == {}
+
+
+def test_a_request_that_is_cancelled_is_forgotten() -> None:
+    """A client that goes away, a drain that is over."""
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(3600)
+
+    it = Fixture(application)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(it.request()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert [entry.number for entry in it.in_flight.entries()] == [1, 2, 3]
+        tasks[1].cancel()
+        await asyncio.gather(tasks[1], return_exceptions=True)
+        assert [entry.number for entry in it.in_flight.entries()] == [1, 3]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main())
+    assert it.in_flight.requests == {}
+
+
+def test_lifespan_passes_through() -> None:
+    """It is no request."""
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert it.in_flight.requests == {}
+
+    it = Fixture(application)
+    asyncio.run(it.request(type="lifespan"))
+    assert it.heartbeat.last_sign is None

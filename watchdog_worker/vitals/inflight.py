@@ -1,0 +1,36 @@
+"""The requests that are in the application now.
+
+Written by the loop thread at the boundary, read by the monitor thread without a lock: a reader
+copies the table in one C call, under the GIL, and each entry is one tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
+
+Scope = MutableMapping[str, Any]
+
+
+class InFlight:
+    """The table. `Boundary` writes it by itself: a call each way would double its cost."""
+
+    __slots__ = ("requests", "last_number")
+
+    def __init__(self) -> None:
+        self.requests: dict[int, tuple[float, Scope, Any]] = {}
+        """By number: when it entered (monotonic), and the server's own scope and send."""
+        self.last_number = 0
+
+    def entries(self) -> list[Entry]:
+        """A copy, the oldest first; any thread."""
+        return [Entry(number, *entry) for number, entry in list(self.requests.items())]
+
+
+class Entry(NamedTuple):
+    """One request of the table, for a reader."""
+
+    number: int
+    began: float
+    scope: Scope
+    send: Any
