@@ -8,6 +8,7 @@ the response has started).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import monotonic
 from typing import Any
 
 from watchdog_worker.vitals.heartbeat import Heartbeat
@@ -41,15 +42,23 @@ class Boundary:
             await self._application(scope, receive, send)
             return
         heartbeat, in_flight = self._heartbeat, self._in_flight
-        heartbeat.sign()
+        # Ready callbacks run before due timers: a handful of requests that each block for a
+        # second keeps the heartbeat's timer waiting for the sum of them.
+        now = monotonic()
+        if now >= heartbeat.care_at:
+            heartbeat.care(now)
+        heartbeat.last_sign = now
         # The monitor finds this frame on stacks and await chains, and reads `number` in it.
         number = in_flight.last_number = in_flight.last_number + 1
-        in_flight.requests[number] = (heartbeat.last_sign or 0.0, scope, send)
+        in_flight.requests[number] = (now, scope, send)
         try:
             await self._application(scope, receive, send)
         finally:
             del in_flight.requests[number]
-            heartbeat.sign()
+            now = monotonic()
+            if now >= heartbeat.care_at:
+                heartbeat.care(now)
+            heartbeat.last_sign = now
 
 
 CODE = Boundary.__call__.__code__

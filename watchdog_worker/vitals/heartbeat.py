@@ -45,7 +45,7 @@ class Heartbeat:
     """
 
     __slots__ = (
-        "interval", "loop", "phase", "last_sign", "last_notify", "gap", "failure",
+        "interval", "loop", "phase", "last_sign", "care_at", "gap", "failure",
         "_notify", "_on_failure", "_fresh", "_drain_s", "_silent_after", "_due", "_counts",
         "_sum", "_max", "_context",
     )
@@ -62,7 +62,8 @@ class Heartbeat:
         self.phase = STARTUP
         self.last_sign: float | None = None
         """When the loop last showed life (monotonic), None until it runs."""
-        self.last_notify = 0.0
+        self.care_at = 0.0
+        """From when on a sign is more than a time to note: see `care`."""
         self.gap: Gap | None = None
         """The last time without a sign that was longer than an interval."""
         self.failure: Exception | None = None
@@ -88,7 +89,8 @@ class Heartbeat:
     def serve(self) -> None:
         """Startup is over: from now on the arbiter is notified, beginning at once."""
         self.phase = SERVING
-        self.tell_arbiter(monotonic())
+        self.care_at = 0.0
+        self.sign()
 
     def drain(self) -> None:
         """Shutdown has begun; the arbiter is notified on, for so long as a drain may take."""
@@ -96,17 +98,21 @@ class Heartbeat:
         self._silent_after = monotonic() + self._drain_s
 
     def sign(self) -> None:
-        """A request enters or leaves: the loop lives, even if it never gets round to a timer.
-
-        Ready callbacks run before due timers, so a handful of requests that each block for a
-        second keeps the timers waiting for the sum of them.
-        """
+        """The loop lives. `Boundary` does the same in its own body, as it is the hot path."""
         now = monotonic()
+        if now >= self.care_at:
+            self.care(now)
+        self.last_sign = now
+
+    def care(self, now: float) -> None:
+        """A sign at `now` that comes some time after the last that was cared for.
+
+        Keeps the silence before it, if it was one, and notifies the arbiter.
+        """
         if self.last_sign is not None and now - self.last_sign > self.interval:
             self.gap = Gap(self.last_sign, now)
-        if now - self.last_notify >= self._fresh:
-            self.tell_arbiter(now)
-        self.last_sign = now
+        self.care_at = now + self._fresh
+        self.tell_arbiter(now)
 
     @property
     def lag(self) -> LoopLag:
@@ -114,9 +120,8 @@ class Heartbeat:
         return LoopLag(LAG_BOUNDS, tuple(self._counts), round(self._sum, 6), round(self._max, 6))
 
     def tell_arbiter(self, now: float) -> None:
-        """Notify, as far as it is time for it. The monitor calls it too, for a loop that is
+        """Notify, in the phases in which it is due. The monitor calls it too, for a loop that is
         busy with many callbacks and gets round to neither a timer nor a request."""
-        self.last_notify = now
         if self.phase is STARTUP or now > self._silent_after:
             return
         try:
