@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
 import sys
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
@@ -14,7 +15,9 @@ from uvicorn_worker import UvicornWorker
 from watchdog_worker import settings
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.boundary import Boundary
-from watchdog_worker.watch import Watch
+
+if TYPE_CHECKING:
+    from watchdog_worker.watch import Watch
 
 
 class WatchedServer(Server):
@@ -66,6 +69,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             raise RuntimeError(str(error)) from None
         for warning in warnings:
             log.warning("watchdog: %s", warning)
+        if cfg.watchdog_enabled:
+            # Now that it is known to be needed: once, before the fork, for all workers.
+            importlib.import_module("watchdog_worker.watch")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Arbiter, before every fork; the first worker after HUP brings a config to adopt."""
@@ -98,6 +104,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def _begin_watch(self) -> None:
         try:
+            from watchdog_worker.watch import Watch
+
             self.watch = Watch(self)
             self.watch.start()
         except Exception as error:  # an unwatched worker is better than none
