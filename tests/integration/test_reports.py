@@ -247,6 +247,7 @@ def test_a_short_threshold_is_told_like_a_long_one(tmp_path: Path) -> None:
         assert server.report("stall")["diagnosis"]["culprit"]["function"] == "on_block"
 
 
+@pytest.mark.smoke
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 def test_eager_tasks_are_no_progress(tmp_path: Path) -> None:
     """They take the place of the current task though nothing goes on."""
