@@ -173,5 +173,12 @@ class Gunicorn:
     def worker_pid(self) -> int:
         return int(self.get("/")[1])
 
+    def answering_pid(self) -> int | None:
+        """Who answers now; None while a connection falls to a worker that is just leaving."""
+        try:
+            return self.worker_pid()
+        except (OSError, http.client.HTTPException):
+            return None
+
     def hang_up(self) -> None:
         self.process.send_signal(signal.SIGHUP)
