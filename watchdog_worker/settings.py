@@ -150,6 +150,7 @@ def _setting_class(declared: Declared) -> type[gunicorn_config.Setting]:
 
 
 _CLASSES = {PREFIX + declared.name: _setting_class(declared) for declared in SETTINGS}
+_DEFAULTS = {PREFIX + declared.name: declared.default for declared in SETTINGS}
 
 
 def adopted(cfg: Any) -> bool:
@@ -257,15 +258,14 @@ def _near(name: str, cutoff: float) -> str:
 def clashes(values: Mapping[str, Any], timeout: float) -> list[str]:
     """What is wrong between settings that are each right; `timeout` is gunicorn's."""
     problems = []
-    interval, threshold = (
-        values.get(PREFIX + declared.name, declared.default) for declared in SETTINGS
-        if declared.name in ("heartbeat_interval", "stall_threshold"))
+    effective = {**_DEFAULTS, **values}
+    interval = effective["watchdog_heartbeat_interval"]
     if timeout and interval > timeout / 2:
         problems.append(
             f"watchdog_heartbeat_interval = {interval:g} is more than half of timeout = "
             f"{timeout:g}: the arbiter has to hear more often")
-    margin = values.get("watchdog_pre_kill_margin")
-    beat = _beat_interval(interval, threshold, timeout)
+    margin = effective["watchdog_pre_kill_margin"]
+    beat = _beat_interval(interval, effective["watchdog_stall_threshold"], timeout)
     if margin and timeout and margin > timeout - 2 * beat:
         problems.append(
             f"watchdog_pre_kill_margin = {margin:g} leaves less than two heartbeats of timeout = "

@@ -143,11 +143,12 @@ class Camera:
         )
 
     def _requests(self, raw: _Raw, now: float) -> tuple[Request, ...]:
-        names = raw.tasks.of_requests if raw.tasks is not None else {}
-        running = next((group for group in raw.tasks.groups if group.running), None) if (
-            raw.tasks is not None) else None
+        names = dict(raw.tasks.of_requests) if raw.tasks is not None else {}
+        groups = raw.tasks.groups if raw.tasks is not None else []
+        running = next((group.names[0] for group in groups if group.running), None)
+        # The chain of the task that runs ends before the boundary: its stack has it instead.
         if raw.blocking is not None and running is not None:
-            names[raw.blocking] = running.names[0]
+            names[raw.blocking] = running
         return requests.listed(raw.entries, now, self._choice, raw.blocking, names)
 
 
