@@ -171,7 +171,7 @@ class Gunicorn:
             return False
 
     def worker_pid(self) -> int:
-        return int(self.get("/")[1])
+        return int(self.get(self._wait_path)[1])
 
     def answering_pid(self) -> int | None:
         """Who answers now; None while a connection falls to a worker that is just leaving."""
@@ -179,6 +179,13 @@ class Gunicorn:
             return self.worker_pid()
         except (OSError, http.client.HTTPException):
             return None
+
+    def replaced(self, old: int) -> int:
+        """Wait until the worker `old` has gone and another answers; its pid."""
+        until(lambda: not Path(f"/proc/{old}").exists(), what="the old worker to go")
+        found = until(self.answering_pid, what="the new worker to answer")
+        assert isinstance(found, int)
+        return found
 
     def hang_up(self) -> None:
         self.process.send_signal(signal.SIGHUP)

@@ -239,16 +239,18 @@ class Factories(Kind):
 
     takes = "a dict of 'pkg.mod:var' to a callable () or None"
 
+    def __init__(self, factory: Hook) -> None:
+        self.factory = factory
+
     def check(self, value: Any) -> dict[str, Callable[..., object] | str | None]:
         if not isinstance(value, dict):
             raise self.refuse(value)
-        factory = Hook()
         checked: dict[str, Callable[..., object] | str | None] = {}
         for path, make in value.items():
             if not isinstance(path, str) or not _PATH.fullmatch(path):
                 raise self.refuse(value)
             try:
-                checked[path] = factory.check(make)
+                checked[path] = self.factory.check(make)
             except InvalidValue as error:
                 raise InvalidValue(f"for {path!r} {error}") from None
         return checked

@@ -146,6 +146,38 @@ class Request(NamedTuple):
     task: str | None = None
     headers: dict[str, str] | None = None
     """Those of `watchdog_request_headers` that it has."""
+    slow: bool | None = None
+    """True on those that a `slow_request` is about."""
+    waits_at: Frame | None = None
+    """Where a slow one waits: in its task, in one that it started, or in a pool's thread."""
+    pool: str | None = None
+    """The name of the thread pool that a slow one waits for."""
+
+
+class ThreadPool(NamedTuple):
+    """How full a pool of threads is."""
+
+    name: str
+    borrowed: int
+    """Threads at work; in anyio's terms, tokens of the limiter that are borrowed."""
+    total: int | None
+    """How many there can be, None for no limit."""
+    waiting: int
+    """What waits for one of them."""
+
+    @property
+    def exhausted(self) -> bool:
+        """None is free, and somebody waits."""
+        return self.total is not None and self.borrowed >= self.total and self.waiting > 0
+
+
+class ContextLeak(NamedTuple):
+    """A ContextVar that is not each request's own; never its value."""
+
+    variable: str
+    type: str
+    origin: str
+    """`request`: it would have come from another request; `startup`: all share one object."""
 
 
 class Snapshot(NamedTuple):
@@ -157,6 +189,10 @@ class Snapshot(NamedTuple):
     requests: tuple[Request, ...] = ()
     """The oldest first."""
     requests_total: int | None = None
+    pools: tuple[ThreadPool, ...] = ()
+    """Those that slow requests wait for."""
+    slow_total: int | None = None
+    """How many slow requests it is about."""
     process: Process | None = None
     loop_lag: LoopLag | None = None
     profile: Profile | None = None
@@ -182,6 +218,10 @@ class Diagnosis(NamedTuple):
     """The innermost frame of the application's own code."""
     blocking_call: Frame | None = None
     """The frame that really blocks: the culprit's own line, or a library's below it."""
+    summary: str | None = None
+    """What has happened, in a sentence."""
+    remedy: str | None = None
+    """What to do about it."""
 
 
 class Report(NamedTuple):
@@ -198,6 +238,7 @@ class Report(NamedTuple):
     snapshot: Snapshot
     stall: Stall | None = None
     diagnosis: Diagnosis | None = None
+    context: ContextLeak | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report of schema 1: one JSON object, the snapshot's parts at its top level."""

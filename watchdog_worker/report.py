@@ -6,16 +6,19 @@ import logging
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from watchdog_worker.model import Diagnosis, Report, Snapshot, Stall
+from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
 from watchdog_worker.render.headline import headline
 
 STALL, STALL_ENDED, PRE_KILL, ON_DEMAND = "stall", "stall_ended", "pre_kill", "on_demand"
+SLOW_REQUEST, CONTEXT_LEAK = "slow_request", "context_leak"
 
 LEVELS = {
     STALL: logging.WARNING,
     STALL_ENDED: logging.WARNING,
     PRE_KILL: logging.CRITICAL,
     ON_DEMAND: logging.INFO,
+    SLOW_REQUEST: logging.WARNING,
+    CONTEXT_LEAK: logging.WARNING,
 }
 """The log level of every event."""
 
@@ -34,6 +37,7 @@ def assemble(
     snapshot: Snapshot,
     stall: Stall | None = None,
     diagnosis: Diagnosis | None = None,
+    context: ContextLeak | None = None,
     now: datetime | None = None,
 ) -> Report:
     """The report of `event`; `now` defaults to the time of day."""
@@ -45,8 +49,9 @@ def assemble(
         pid=identity.pid,
         worker_age=identity.worker_age,
         app=identity.app,
-        headline=headline(event, snapshot, stall, diagnosis),
+        headline=headline(event, snapshot, stall, diagnosis, context),
         snapshot=snapshot,
         stall=stall,
         diagnosis=diagnosis,
+        context=context,
     )

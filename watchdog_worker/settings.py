@@ -27,6 +27,8 @@ from watchdog_worker.kinds import Declared, InvalidValue
 
 PREFIX = "watchdog_"
 ON_REPORT = kinds.Hook("worker", "report")
+ON_REQUEST = kinds.Hook("scope")
+FACTORY = kinds.Hook()
 
 SETTINGS: tuple[Declared, ...] = (
     Declared(
@@ -53,7 +55,7 @@ SETTINGS: tuple[Declared, ...] = (
     Declared(
         "slow_request_threshold", kinds.Seconds(least=0.0), 0.0,
         "A request in flight for longer on a healthy loop gives a `slow_request` report with the "
-        "await chain of its task; 0 switches it off.", planned=True),
+        "await chain of its task; 0 switches it off."),
     Declared(
         "startup_threshold", kinds.Seconds(least=0.05, optional=True), None,
         "A boot (import, lifespan) longer than this gives `slow_startup`, repeated at doubling "
@@ -91,18 +93,17 @@ SETTINGS: tuple[Declared, ...] = (
     Declared(
         "context_policy", kinds.Choice("startup", "empty", "inherit"), "startup",
         "What a request's ContextVars start from: `startup` (what the process had when it began "
-        "serving, never another request's), `empty`, or `inherit` (uvicorn's own behaviour).",
-        planned=True),
+        "serving, never another request's), `empty`, or `inherit` (uvicorn's own behaviour)."),
     Declared(
-        "contextvars", kinds.Factories(), {},
+        "contextvars", kinds.Factories(FACTORY), {},
         "`{\"pkg.mod:var\": factory or None}`: set afresh for every request from the factory, or "
-        "left unset.", planned=True),
+        "left unset."),
     Declared(
-        "on_request_start", kinds.Hook("scope"), None,
-        "Called in the request's own context when it enters.", planned=True),
+        "on_request_start", ON_REQUEST, None,
+        "Called with the scope, in the request's own context, before the application is."),
     Declared(
-        "on_request_end", kinds.Hook("scope"), None,
-        "Called in the request's own context when it leaves.", planned=True),
+        "on_request_end", ON_REQUEST, None,
+        "The same when the application has returned, however it has."),
     Declared(
         "on_report", ON_REPORT, None,
         "Called with every report (a dict of schema 1), outside the loop thread; its errors and "

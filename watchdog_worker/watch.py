@@ -22,15 +22,17 @@ from watchdog_worker.capture.requests import Choice
 from watchdog_worker.deadline import Deadline
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.hurry import Hurry
-from watchdog_worker.model import Report, Snapshot, Stall
-from watchdog_worker.monitor import Action, Bell, Decision, Episode, Monitor, Rules, Signs
+from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
+from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs
+from watchdog_worker.monitor import Bell, Monitor
 from watchdog_worker.ownthread import words
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
+from watchdog_worker.requestwatch import RequestWatch
 from watchdog_worker.sinks import Sinks, plain_hook
 from watchdog_worker.sinks.files import DumpFolder
 from watchdog_worker.sinks.log import Entry, LogSink
-from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.heartbeat import SERVING, Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
 
 _SETTLE_S = 1.0
@@ -58,11 +60,15 @@ class Watch:
             drain_s=float(cfg.graceful_timeout))
         self.in_flight = InFlight()
         self._camera = _camera(cfg, self.in_flight)
+        self.requests = RequestWatch(
+            self.in_flight, self._camera, self._emit, self._sinks.notice,
+            slow_requests=cfg.watchdog_slow_request_threshold > 0)
         rules = Rules(
             stall_threshold=cfg.watchdog_stall_threshold,
             stall_rate_limit=cfg.watchdog_stall_rate_limit,
             sample_interval=cfg.watchdog_sample_interval,
             pre_kill_margin=settings.pre_kill_margin(cfg),
+            slow_request_threshold=cfg.watchdog_slow_request_threshold,
         )
         self._deadline = Deadline(worker, margin=2 * rules.pre_kill_margin)
         self._bell = Bell()
@@ -92,7 +98,8 @@ class Watch:
     def look(self, now: float) -> Signs:
         """The signs of this moment."""
         return Signs(now, self.heartbeat.last_sign, self._deadline.at(now), self._loop_ended,
-                     cpu_s=self._loop_cpu())
+                     cpu_s=self._loop_cpu(), oldest_request=self.requests.oldest_began,
+                     leaks=self.requests.leaks(self.heartbeat.phase is SERVING))
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long (its samples begin), or none is."""
@@ -114,6 +121,10 @@ class Watch:
             self._tell(report.STALL, signs, episode, decision.withheld)
         elif action is Action.PRE_KILL:
             self._tell(report.PRE_KILL, signs, episode)
+        elif action is Action.SLOW_REQUEST and decision.slow_before is not None:
+            self.requests.tell_slow(decision.slow_before, self.heartbeat.loop)
+        elif action is Action.CONTEXT_LEAK:
+            self.requests.tell_leaks()
 
     def rung(self, signs: Signs, episode: Episode | None) -> None:
         """The dump signal came."""
@@ -152,7 +163,7 @@ class Watch:
     ) -> None:
         silent = event == report.STALL or self._silent(seen)
         if event == report.ON_DEMAND and not silent and seen.last_sign is not None:
-            self._emit(event, self._snapshot(None), None)
+            self._emit(event, self._snapshot(None))
             return
         snapshot = self._snapshot(seen.last_sign if silent else None)
         kill_at = self._deadline.at(monotonic())
@@ -203,10 +214,14 @@ class Watch:
             self.heartbeat.loop, self.heartbeat.lag, self._samples,
             moved_on=lambda: self.heartbeat.last_sign != silent_since)
 
-    def _emit(self, event: str, snapshot: Snapshot, stall: Stall | None) -> None:
-        blocked = stall is not None and stall.silent
-        diagnosis = diagnose(snapshot) if blocked and snapshot.threads else None
-        self._sinks.emit(report.assemble(event, self._identity, snapshot, stall, diagnosis))
+    def _emit(
+        self, event: str, snapshot: Snapshot, stall: Stall | None = None,
+        diagnosis: Diagnosis | None = None, context: ContextLeak | None = None,
+    ) -> None:
+        if stall is not None and stall.silent and snapshot.threads:
+            diagnosis = diagnose(snapshot)
+        self._sinks.emit(report.assemble(
+            event, self._identity, snapshot, stall, diagnosis, context))
 
     def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(

@@ -12,9 +12,10 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from watchdog_worker import settings
+from watchdog_worker import plan, settings
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.vitals.context import EMPTY, INHERIT
 
 if TYPE_CHECKING:
     from watchdog_worker.watch import Watch
@@ -28,7 +29,8 @@ class WatchedServer(Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan startup, behind the boundary: `load` has made the application by now."""
         self.config.loaded_app = Boundary(
-            self.config.loaded_app, self.watch.heartbeat, self.watch.in_flight)
+            self.config.loaded_app, self.watch.heartbeat, self.watch.in_flight,
+            self.watch.requests.begin())
         await super().startup(sockets=sockets)
 
     async def main_loop(self) -> None:
@@ -57,6 +59,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     watch: Watch | None = None
     """What watches this worker; None in the arbiter and while it is switched off."""
 
+    reloaded: ClassVar[bool] = False
+    """The config has come with a HUP; lives in the arbiter, and so in the workers after it."""
+
     notifications = 0
     """How often this worker has notified the arbiter."""
 
@@ -81,9 +86,12 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         if self.cfg.watchdog_enabled:
             # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
             self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
+            if self.cfg.watchdog_context_policy != INHERIT:
+                self.config.reset_contextvars = self.cfg.watchdog_context_policy == EMPTY
 
     def _adopt_reloaded(self) -> None:
         cls = type(self)
+        cls.reloaded = True
         try:
             cls._last_good, _ = settings.adopt(self.cfg)
         except Exception as error:  # whatever it is, the arbiter must live
@@ -101,6 +109,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         if self.cfg.watchdog_enabled:
             self._begin_watch()
         super().load_wsgi()
+        if self.watch is not None:
+            self._plan_requests()
 
     def _begin_watch(self) -> None:
         try:
@@ -112,6 +122,19 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.watch = None
             self.log.error("watchdog: could not start, the worker serves without: %s",
                            words(error))
+
+    def _plan_requests(self) -> None:
+        """With a wrong setting, no first worker starts; one after HUP does without what is wrong.
+
+        An arbiter that has served is not ended by a reload, but told.
+        """
+        assert self.watch is not None
+        self.watch.requests.plan, problems = plan.read(self.cfg)
+        for problem in problems:
+            self.log.error("watchdog: %s%s", problem,
+                           "; requests go without it" if self.reloaded else "")
+        if problems and not self.reloaded:
+            sys.exit(Arbiter.APP_LOAD_ERROR)
 
     async def _serve(self) -> None:
         if self.watch is None:

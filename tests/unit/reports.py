@@ -77,4 +77,4 @@ def pre_kill() -> Report:
     picture = snapshot()
     stall = Stall(5.0, "serving", 6.0, kill_in_s=1.0, gil_held=None, withheld=2)
     return report.assemble(
-        report.PRE_KILL, IDENTITY, picture, stall, diagnose(picture), NOON)
+        report.PRE_KILL, IDENTITY, picture, stall, diagnose(picture), now=NOON)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from watchdog_worker.budget import Budgeted
-from watchdog_worker.capture import osthreads, process, requests, stacks, tasks
+from watchdog_worker.capture import osthreads, process, requests, slow, stacks, tasks, whose
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.sources import Sources
 from watchdog_worker.model import (
@@ -50,8 +50,9 @@ class _Raw:
         self.tasks: tasks.RawTasks | None = None
         self.kernel: dict[int, osthreads.KernelView] = {}
         self.process: Process | None = None
-        self.entries: list[Entry] = []
+        self.entries: list[Entry] | None = None
         self.blocking: int | None = None
+        self.slow: slow.RawSlow | None = None
 
 
 class Camera:
@@ -73,7 +74,7 @@ class Camera:
 
     def sample(self) -> stacks.RawStack | None:
         """The loop thread's stack alone; costs some microseconds."""
-        return stacks.loop_stack(self._loop_thread_id, self._limits.max_frames)
+        return stacks.stack_of(self._loop_thread_id, self._limits.max_frames)
 
     def callback(self) -> int | None:
         """Which callback the loop is in, None where it is in no coroutine."""
@@ -94,10 +95,10 @@ class Camera:
         """
         began = monotonic()
         limits, raw, incomplete = self._limits, _Raw(), list[str]()
-        raw.entries = _attempt("requests", incomplete, self._in_flight.entries) or []
+        raw.entries = _attempt("requests", incomplete, lambda: list(self._in_flight.entries()))
         if samples is not None:
             raw.blocking = _attempt(
-                "requests", incomplete, lambda: stacks.request_of(self._loop_thread_id))
+                "requests", incomplete, lambda: whose.running(loop, self._loop_thread_id))
         found = _attempt("threads", incomplete, lambda: stacks.all_threads(
             self._loop_thread_id, self._loop_native_id,
             limits.max_threads, limits.max_frames, limits.with_locals))
@@ -111,18 +112,51 @@ class Camera:
                 loop, limits.max_frames, _TASKS_S))
         raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
         raw.process = _attempt("process", incomplete, process.figures)
-        try:
-            return self._developed(raw, lag, samples, began, incomplete)
-        except Exception as error:
-            return Snapshot(incomplete=(*incomplete, f"the picture: {words(error)}"))
+        return self._developed_or_not(raw, began, incomplete, lag, samples)
+
+    def take_slow(
+        self, loop: asyncio.AbstractEventLoop, numbers: Collection[int]
+    ) -> Snapshot:
+        """What belongs to these requests: their tasks, and the pools that they wait for.
+
+        Never raises, as `take`.
+        """
+        began = monotonic()
+        limits, raw, incomplete = self._limits, _Raw(), list[str]()
+        raw.entries = _attempt("requests", incomplete, lambda: list(self._in_flight.entries()))
+        found = raw.slow = _attempt("tasks", incomplete, lambda: slow.look(
+            loop, numbers, limits.max_frames, _TASKS_S))
+        if found is not None:
+            raw.tasks = found.tasks
+            if found.threads:
+                raw.threads, raw.threads_total = _attempt(
+                    "threads", incomplete, lambda: stacks.all_threads(
+                        self._loop_thread_id, self._loop_native_id, limits.max_threads,
+                        limits.max_frames, limits.with_locals, found.threads)) or ([], None)
+        raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        return self._developed_or_not(raw, began, incomplete)
+
+    def request(self, entry: Entry) -> Snapshot:
+        """A snapshot of nothing but one request as it came; it may have ended."""
+        listed = requests.listed([entry], entry.began, self._choice, None, {})
+        return Snapshot(requests=tuple(each._replace(response_started=None) for each in listed))
 
     def develop_samples(self, samples: Samples) -> Snapshot:
         """A snapshot of nothing but the profile, for a stall that is over."""
-        return self._developed(_Raw(), None, samples, monotonic(), [])
+        return self._developed(_Raw(), monotonic(), [], None, samples)
+
+    def _developed_or_not(
+        self, raw: _Raw, began: float, incomplete: list[str],
+        lag: LoopLag | None = None, samples: Samples | None = None,
+    ) -> Snapshot:
+        try:
+            return self._developed(raw, began, incomplete, lag, samples)
+        except Exception as error:
+            return Snapshot(incomplete=(*incomplete, f"the picture: {words(error)}"))
 
     def _developed(
-        self, raw: _Raw, lag: LoopLag | None, samples: Samples | None,
-        began: float, incomplete: list[str],
+        self, raw: _Raw, began: float, incomplete: list[str],
+        lag: LoopLag | None, samples: Samples | None,
     ) -> Snapshot:
         groups = raw.tasks.groups[: self._limits.max_tasks] if raw.tasks else []
         sampled = samples.most_common() if samples else []
@@ -133,8 +167,10 @@ class Camera:
             threads=tuple(_thread(each, raw.kernel, sources) for each in raw.threads),
             threads_total=raw.threads_total,
             tasks=_tasks(raw.tasks, groups, sources) if raw.tasks else None,
-            requests=self._requests(raw, began),
-            requests_total=None if raw.threads_total is None else len(raw.entries),
+            requests=self._requests(raw, began, sources),
+            requests_total=None if raw.entries is None else len(raw.entries),
+            pools=raw.slow.pools if raw.slow is not None else (),
+            slow_total=len(raw.slow.places) if raw.slow is not None else None,
             process=raw.process,
             loop_lag=lag,
             profile=_profile(samples, sampled, sources) if samples and sampled else None,
@@ -142,14 +178,18 @@ class Camera:
             incomplete=tuple(incomplete),
         )
 
-    def _requests(self, raw: _Raw, now: float) -> tuple[Request, ...]:
+    def _requests(self, raw: _Raw, now: float, sources: Sources) -> tuple[Request, ...]:
         names = dict(raw.tasks.of_requests) if raw.tasks is not None else {}
         groups = raw.tasks.groups if raw.tasks is not None else []
         running = next((group.names[0] for group in groups if group.running), None)
         # The chain of the task that runs ends before the boundary: its stack has it instead.
         if raw.blocking is not None and running is not None:
-            names[raw.blocking] = running
-        return requests.listed(raw.entries, now, self._choice, raw.blocking, names)
+            names.setdefault(raw.blocking, running)
+        waits = {
+            number: (sources.frames((place.frame,))[0] if place.frame else None, place.pool)
+            for number, place in (raw.slow.places if raw.slow is not None else {}).items()}
+        return requests.listed(
+            raw.entries or [], now, self._choice, raw.blocking, names, waits)
 
 
 def _attempt(part: str, incomplete: list[str], look: Callable[[], T]) -> T | None:
@@ -183,6 +223,8 @@ def _all_frames(
         yield from group.chain
     for _, frames in sampled:
         yield from frames
+    if raw.slow is not None:
+        yield from (place.frame for place in raw.slow.places.values() if place.frame)
 
 
 def _thread(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import FrameType
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from watchdog_worker.model import Request
-from watchdog_worker.vitals import boundary
+from watchdog_worker.model import Frame, Request
 from watchdog_worker.vitals.inflight import Entry
 
 _MAX_TEXT = 2000
@@ -23,19 +22,13 @@ class Choice(NamedTuple):
     with_query: bool
 
 
-def number_in(frame: FrameType) -> int | None:
-    """The number of the request whose boundary this frame is."""
-    if frame.f_code is not boundary.CODE:
-        return None
-    number = frame.f_locals.get("number")
-    return number if isinstance(number, int) else None
-
-
 def listed(
     entries: list[Entry], now: float, choice: Choice,
     blocking: int | None, task_names: Mapping[int, str],
+    waits: Mapping[int, tuple[Frame | None, str | None]] = MappingProxyType({}),
 ) -> tuple[Request, ...]:
-    """The oldest first; the blocking one is never left out."""
+    """The oldest first; the blocking one is never left out. `waits`: where each slow one waits,
+    and for which pool."""
     chosen: list[Request] = []
     websockets = 0
     for entry in entries:
@@ -46,7 +39,11 @@ def listed(
                     continue
             if len(chosen) >= choice.max_requests:
                 continue
-        chosen.append(_request(entry, now, choice, blocking, task_names))
+        request = _request(entry, now, choice, blocking, task_names)
+        if entry.number in waits:
+            frame, pool = waits[entry.number]
+            request = request._replace(slow=True, waits_at=frame, pool=pool)
+        chosen.append(request)
     if len(chosen) > choice.max_requests:  # the blocking one is beyond the others
         del chosen[choice.max_requests - 1]
     return tuple(chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from inspect import CO_COROUTINE
 from itertools import islice
 from types import CodeType, FrameType
@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.ends import both_ends, shares
-from watchdog_worker.capture.requests import number_in
 from watchdog_worker.capture.saferepr import safe_locals
 from watchdog_worker.ownthread import OwnThread
 
@@ -51,7 +50,7 @@ class RawThread(NamedTuple):
 def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) -> RawStack:
     """The stack that ends in `frame`; beyond `max_frames` it is cut in the middle."""
     outer_size, inner_size = shares(max_frames)
-    inner, outer, omitted = both_ends(_outwards(frame), inner_size, outer_size)
+    inner, outer, omitted = both_ends(outwards(frame), inner_size, outer_size)
     frames = [_raw(each, with_locals) for each in reversed(outer)]
     if omitted:
         frames[-1] = frames[-1]._replace(omitted=omitted)
@@ -59,7 +58,8 @@ def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) ->
     return RawStack(tuple(frames), len(frames) + omitted)
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """This frame, its caller, and so on."""
     while frame is not None:
         yield frame
         frame = frame.f_back
@@ -72,9 +72,9 @@ def _raw(frame: FrameType, with_locals: bool) -> RawFrame:
     return RawFrame(code, frame.f_lineno or 0)
 
 
-def loop_stack(loop_thread_id: int, max_frames: int) -> RawStack | None:
-    """The loop thread's stack alone, for a sample."""
-    frame = sys._current_frames().get(loop_thread_id)
+def stack_of(thread_id: int, max_frames: int) -> RawStack | None:
+    """One thread's stack alone."""
+    frame = sys._current_frames().get(thread_id)
     return None if frame is None else walk(frame, max_frames)
 
 
@@ -86,33 +86,25 @@ def callback_of(loop_thread_id: int) -> int | None:
     current task would not do: an eager task (3.12) takes the place of the one that starts it.
     """
     found = None
-    for frame in _outwards(sys._current_frames().get(loop_thread_id)):
+    for frame in outwards(sys._current_frames().get(loop_thread_id)):
         if frame.f_code.co_flags & CO_COROUTINE:
             found = id(frame)
     return found
 
 
-def request_of(loop_thread_id: int) -> int | None:
-    """The number of the request whose code the loop thread is in."""
-    for frame in _outwards(sys._current_frames().get(loop_thread_id)):
-        number = number_in(frame)
-        if number is not None:
-            return number
-    return None
-
-
 def all_threads(
     loop_thread_id: int, loop_native_id: int,
     max_threads: int, max_frames: int, with_locals: bool,
+    only: Container[int] | None = None,
 ) -> tuple[list[RawThread], int]:
     """The threads, the loop's first, at most `max_threads`; and how many there are.
 
-    Our own threads do not count.
+    Our own threads do not count. `only`: of these, by ident.
     """
     known = _known_threads()
     frames = {
         ident: frame for ident, frame in sys._current_frames().items()
-        if not issubclass(type(known.get(ident)), OwnThread)
+        if not issubclass(type(known.get(ident)), OwnThread) and (only is None or ident in only)
     }
     order = sorted(frames, key=lambda ident: ident != loop_thread_id)
     threads = [

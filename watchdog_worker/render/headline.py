@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from watchdog_worker.model import (
+    ContextLeak,
     Diagnosis,
     Frame,
     Profile,
@@ -24,9 +25,14 @@ _PATH_CHARS = 200
 
 
 def headline(
-    event: str, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None
+    event: str, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None,
+    context: ContextLeak | None = None,
 ) -> str:
     """One line; begins with `watchdog `."""
+    if context is not None:
+        return plain(_leak(context, snapshot))
+    if event == "slow_request":
+        return plain(_slow(snapshot))
     if event == "stall_ended" and stall is not None:
         line = f"watchdog loop free again after {stall.blocked_s:.1f} s"
         return plain(line + _was_blocked(snapshot.profile))
@@ -57,6 +63,34 @@ def short_path(path: str) -> str:
     return path[len(folder):] if path.startswith(folder) else path
 
 
+def _slow(snapshot: Snapshot) -> str:
+    first = next((request for request in snapshot.requests if request.slow), None)
+    if first is None:
+        return "watchdog slow request"
+    line = f"watchdog slow request: {name(first)}, {first.age_s:.1f} s"
+    if first.waits_at is not None:
+        line += f", waiting at {place(first.waits_at)}"
+    for pool in snapshot.pools:
+        if pool.exhausted and pool.name == first.pool:
+            line += (f"; thread pool {pool.name} exhausted ({pool.borrowed} of {pool.total} at "
+                     f"work, {pool.waiting} waiting)")
+    more = (snapshot.slow_total or 1) - 1
+    return f"{line}; {more} more" if more else line
+
+
+def _leak(context: ContextLeak, snapshot: Snapshot) -> str:
+    opening = f"watchdog ContextVar {context.variable}"
+    if context.origin == "startup":
+        return f"{opening} is shared by all requests: one {context.type} for the whole process"
+    request = f"{name(snapshot.requests[0])} " if snapshot.requests else "a request "
+    return f"{opening} would have crossed: {request}was kept from another request's {context.type}"
+
+
+def name(request: Request) -> str:
+    """A request in one line; not yet safe."""
+    return f"{request.method or request.type} {request.path[:_PATH_CHARS]}"
+
+
 def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
     tasks = f", {snapshot.tasks.total} tasks" if snapshot.tasks is not None else ""
     threads = f", {snapshot.threads_total or 0} threads"
@@ -76,7 +110,7 @@ def _phase(stall: Stall) -> str:
 def _handling(request: Request | None) -> str:
     if request is None:
         return ""
-    return f", handling {request.method or request.type} {request.path[:_PATH_CHARS]}"
+    return f", handling {name(request)}"
 
 
 def _kill(kill_in_s: float) -> str:

@@ -48,10 +48,14 @@ def _body(report: Report) -> Iterator[str]:
            f"application {plain(report.app)}")
     if report.stall is not None:
         yield from _stall(report.stall)
+    if report.context is not None:
+        yield f"variable:   {plain(report.context.variable)}"
+        yield f"holds:      {plain(report.context.type)}"
     if report.diagnosis is not None:
         yield from _diagnosis(report.diagnosis)
     if snapshot.profile is not None:
         yield from _profile(snapshot.profile)
+    yield from _pools(snapshot)
     yield from _requests(snapshot)
     yield from _threads(snapshot)
     if snapshot.tasks is not None:
@@ -74,6 +78,10 @@ def _diagnosis(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"your code:  {plain(place(diagnosis.culprit))}"
     if diagnosis.blocking_call is not None and diagnosis.blocking_call != diagnosis.culprit:
         yield f"blocked in: {plain(place(diagnosis.blocking_call))}"
+    if diagnosis.summary is not None:
+        yield f"why:        {plain(diagnosis.summary)}"
+    if diagnosis.remedy is not None:
+        yield f"fix:        {plain(diagnosis.remedy)}"
 
 
 def _profile(profile: Profile) -> Iterator[str]:
@@ -85,14 +93,27 @@ def _profile(profile: Profile) -> Iterator[str]:
             yield f"  {100 * stack.count / profile.samples:5.1f} %  {plain(place(shown))}"
 
 
+def _pools(snapshot: Snapshot) -> Iterator[str]:
+    for pool in snapshot.pools:
+        yield ""
+        of = "" if pool.total is None else f" of {pool.total}"
+        yield (f"thread pool {plain(pool.name)}: {pool.borrowed}{of} at work, "
+               f"{pool.waiting} waiting for one")
+
+
 def _requests(snapshot: Snapshot) -> Iterator[str]:
-    if not snapshot.requests_total:
+    if not snapshot.requests:
         return
     yield ""
-    yield f"{snapshot.requests_total} requests in flight:"
+    if snapshot.requests_total is not None:
+        yield f"{snapshot.requests_total} requests in flight:"
     for request in snapshot.requests:
-        yield f"{'>' if request.blocking else ' '} {plain(', '.join(_request(request)))}"
-    omitted = snapshot.requests_total - len(snapshot.requests)
+        mark = ">" if request.blocking or request.slow else " "
+        yield f"{mark} {plain(', '.join(_request(request)))}"
+        if request.waits_at is not None:
+            pool = f", thread pool {plain(request.pool)}" if request.pool else ""
+            yield f"      waits at {plain(place(request.waits_at))}{pool}"
+    omitted = (snapshot.requests_total or 0) - len(snapshot.requests)
     if omitted > 0:
         yield f"  and {omitted} more (watchdog_max_requests)"
 
@@ -102,6 +123,8 @@ def _request(request: Request) -> Iterator[str]:
     yield f"{request.age_s:.2f} s"
     if request.blocking:
         yield "holds the loop"
+    if request.slow:
+        yield "slow"
     if request.response_started is not None:
         yield "response begun" if request.response_started else "no response yet"
     if request.client is not None:
@@ -197,6 +220,8 @@ def _tasks(tasks: Tasks) -> Iterator[str]:
 
 
 def _figures(snapshot: Snapshot) -> Iterator[str]:
+    if not snapshot.capture_s:
+        return
     yield ""
     if snapshot.process is not None:
         yield _process(snapshot.process)

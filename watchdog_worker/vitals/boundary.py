@@ -7,34 +7,33 @@ the response has started).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic
-from typing import Any
 
+from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
+from watchdog_worker.vitals.context import MARK, Contexts
 from watchdog_worker.vitals.heartbeat import Heartbeat
-from watchdog_worker.vitals.inflight import InFlight, Scope
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from watchdog_worker.vitals.inflight import InFlight
 
 
 class Boundary:
     """An ASGI application around the user's.
 
-    Each request that enters or leaves is a sign of life, and is in the table as long as it is
-    inside, however it ends. `scope`, `receive` and `send` are the server's own objects,
-    untouched; lifespan passes through.
+    Each request that enters or leaves is a sign of life, is in the table as long as it is
+    inside, however it ends, and starts from the context that `contexts` has for it. `scope`,
+    `receive` and `send` are the server's own objects, untouched; lifespan passes through.
     """
 
-    __slots__ = ("_application", "_heartbeat", "_in_flight")
+    __slots__ = ("_application", "_heartbeat", "_in_flight", "_contexts")
 
     def __init__(
-        self, application: Application, heartbeat: Heartbeat, in_flight: InFlight
+        self, application: Application, heartbeat: Heartbeat, in_flight: InFlight,
+        contexts: Contexts | None = None,
     ) -> None:
+        """`contexts`: None leaves each request in the context in which it comes."""
         self._application = application
         self._heartbeat = heartbeat
         self._in_flight = in_flight
+        self._contexts = contexts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, WebSocket or lifespan."""
@@ -51,8 +50,15 @@ class Boundary:
         # The monitor finds this frame on stacks and await chains, and reads `number` in it.
         number = in_flight.last_number = in_flight.last_number + 1
         in_flight.requests[number] = (now, scope, send)
+        contexts = self._contexts
         try:
-            await self._application(scope, receive, send)
+            if contexts is None:
+                await self._application(scope, receive, send)
+            elif contexts.special or MARK.get(0):
+                await contexts.enter(self._application, scope, receive, send, number)
+            else:
+                MARK.set(number)
+                await self._application(scope, receive, send)
         finally:
             del in_flight.requests[number]
             now = monotonic()

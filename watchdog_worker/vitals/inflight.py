@@ -6,10 +6,10 @@ copies the table in one C call, under the GIL, and each entry is one tuple.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-Scope = MutableMapping[str, Any]
+from watchdog_worker.vitals.asgi import Scope, Send
 
 
 class InFlight:
@@ -18,13 +18,13 @@ class InFlight:
     __slots__ = ("requests", "last_number")
 
     def __init__(self) -> None:
-        self.requests: dict[int, tuple[float, Scope, Any]] = {}
+        self.requests: dict[int, tuple[float, Scope, Send]] = {}
         """By number: when it entered (monotonic), and the server's own scope and send."""
         self.last_number = 0
 
-    def entries(self) -> list[Entry]:
-        """A copy, the oldest first; any thread."""
-        return [Entry(number, *entry) for number, entry in list(self.requests.items())]
+    def entries(self) -> Iterator[Entry]:
+        """Of a copy, the oldest first; any thread."""
+        return (Entry(number, *entry) for number, entry in list(self.requests.items()))
 
 
 class Entry(NamedTuple):

@@ -7,8 +7,9 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from watchdog_worker.capture import stacks, tasks
+from watchdog_worker.capture import tasks, whose
 from watchdog_worker.capture.requests import Choice, listed
+from watchdog_worker.model import to_plain
 from watchdog_worker.vitals.boundary import Boundary
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import Entry, InFlight
@@ -36,7 +37,7 @@ def test_a_request_is_told_with_what_was_asked_for_and_no_more() -> None:
         client=("10.0.0.9", 5000),
         headers=[(b"x-request-id", b"abc"), (b"cookie", b"secret"), (b"host", b"shop")])
     (told,) = listed([one], 105.5, CHOICE, 7, {7: "Task-9"})
-    assert told._asdict() == {
+    assert to_plain(told) == {
         "id": 7, "type": "http", "path": "/pay", "age_s": 5.5, "blocking": True, "method": "POST",
         "client": "10.0.0.9:5000", "response_started": True, "task": "Task-9",
         "headers": {"x-request-id": "abc"}}
@@ -82,7 +83,7 @@ def test_a_request_is_found_by_the_boundary_on_stacks_and_chains() -> None:
             await asyncio.sleep(3600)
         loop = asyncio.get_running_loop()
         thread = threading.Thread(target=lambda: seen.append((
-            stacks.request_of(loop_thread), tasks.all_tasks(loop, 60, 1.0).of_requests)))
+            whose.running(loop, loop_thread), tasks.all_tasks(loop, 60, 1.0).of_requests)))
         thread.start()
         thread.join()
 
@@ -102,4 +103,4 @@ def test_a_request_is_found_by_the_boundary_on_stacks_and_chains() -> None:
 
     asyncio.run(main())
     assert seen == [(3, {1: "wait-1", 2: "wait-2"})]
-    assert stacks.request_of(loop_thread) is None
+    assert whose.running(None, loop_thread) is None

@@ -91,7 +91,7 @@ def test_all_threads_the_loop_first_and_ours_left_out() -> None:
 
 def test_a_thread_that_is_gone_has_no_sample() -> None:
     """Its id answers nothing."""
-    assert stacks.loop_stack(1, 60) is None
+    assert stacks.stack_of(1, 60) is None
 
 
 async def walked() -> stacks.RawStack:

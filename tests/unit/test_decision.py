@@ -1,0 +1,205 @@
+"""The decision, without a clock: what follows from which signs."""
+
+from __future__ import annotations
+
+import pytest
+
+from watchdog_worker.decision import Action, Rules, Signs, State, decide
+
+RULES = Rules(stall_threshold=1.0, stall_rate_limit=10, sample_interval=0.05, pre_kill_margin=1.0)
+
+
+class Story:
+    """Looks exactly when the decision asks to, and writes down what it is told to do."""
+
+    def __init__(self, rules: Rules = RULES, timeout: float | None = None) -> None:
+        self.rules, self.timeout = rules, timeout
+        self.now, self.state = 100.0, State()
+        self.cpu_s, self.looks = 0.0, 0
+        self.last_sign: float | None = 100.0
+        self.told: list[tuple[float, Action]] = []
+        self.withheld: list[int] = []
+
+    def until(self, end: float, beats: bool = False, loop_ended: bool = False) -> Story:
+        """Go on to `end`, with a loop that beats all the time or not at all."""
+        while True:
+            if beats:
+                self.last_sign = self.now
+            deadline = None
+            if self.timeout is not None and self.last_sign is not None:
+                deadline = self.last_sign + self.timeout
+            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s)
+            decision = decide(signs, self.state, self.rules)
+            self.state = decision.state
+            self.looks += 1
+            for action in decision.actions:
+                self.told.append((round(self.now, 3), action))
+                if action is Action.STALL:
+                    self.withheld.append(decision.withheld)
+            if self.state.wake_at > end:
+                self.now = end
+                self.state = self.state._replace(wake_at=end)
+                return self
+            assert self.state.wake_at > self.now, "it must not spin"
+            self.now = self.state.wake_at
+
+    def asleep(self, seconds: float) -> Story:
+        """The whole process stands still, the monitor too."""
+        self.now += seconds
+        return self
+
+    def computed(self, seconds: float) -> Story:
+        """The process has used so much CPU time."""
+        self.cpu_s += seconds
+        return self
+
+    @property
+    def reports(self) -> list[tuple[float, Action]]:
+        return [(at, action) for at, action in self.told if action is not Action.SAMPLE]
+
+    @property
+    def samples(self) -> list[float]:
+        return [at for at, action in self.told if action is Action.SAMPLE]
+
+
+def test_a_loop_that_beats_gives_nothing() -> None:
+    """No action, and no more than two looks a second."""
+    story = Story(timeout=30.0).until(1100.0, beats=True)
+    assert story.told == []
+    assert story.looks <= 2001
+
+
+def test_a_loop_that_does_not_run_yet_is_no_stall() -> None:
+    """Import time is not a silence of the loop."""
+    story = Story(timeout=30.0)
+    story.last_sign = None
+    assert story.until(500.0).told == []
+
+
+def test_a_stall_is_told_once_and_at_the_threshold() -> None:
+    """Then come samples, and at the margin the dump."""
+    story = Story(timeout=6.0).until(105.9)
+    assert story.reports == [(101.001, Action.STALL), (105.0, Action.PRE_KILL)]
+    assert story.samples[0] == 101.001
+    assert len(story.samples) == pytest.approx(4.9 / 0.05, abs=3)
+
+
+def test_a_stall_that_ends_is_told_to_have_ended() -> None:
+    """Once, and the next one is told anew."""
+    story = Story(timeout=30.0).until(103.0)
+    story.until(104.0, beats=True)
+    story.until(107.0)
+    assert [action for _, action in story.reports] == [
+        Action.STALL, Action.STALL_ENDED, Action.STALL]
+
+
+def test_a_short_silence_is_not_told() -> None:
+    """Neither its beginning nor its end."""
+    story = Story(timeout=30.0).until(100.9).until(102.0, beats=True)
+    assert story.told == []
+
+
+def test_without_a_deadline_there_is_no_dump() -> None:
+    """timeout = 0, or a worker that has never notified."""
+    story = Story(timeout=None).until(500.0)
+    assert story.reports == [(101.001, Action.STALL)]
+
+
+def test_without_a_threshold_only_the_dump_is_told() -> None:
+    """With samples all the same, and with its end."""
+    rules = RULES._replace(stall_threshold=0.0)
+    story = Story(rules, timeout=6.0).until(105.5)
+    assert story.reports == [(105.0, Action.PRE_KILL)]
+    assert story.samples
+    story.until(107.0, beats=True)
+    assert story.reports[-1][1] is Action.STALL_ENDED
+
+
+def test_a_threshold_beyond_the_deadline_does_not_lose_the_dump() -> None:
+    """The dump comes first, says all, and its end is told."""
+    rules = RULES._replace(stall_threshold=20.0)
+    story = Story(rules, timeout=6.0).until(150.0)
+    assert story.reports == [(105.0, Action.PRE_KILL)]
+    story.until(151.0, beats=True)
+    assert story.reports[-1][1] is Action.STALL_ENDED
+
+
+def test_a_sample_is_taken_before_the_report() -> None:
+    """It is fresh then: a report takes its time, and the loop may move on."""
+    story = Story(timeout=30.0).until(101.0005)
+    story.until(101.002)
+    assert [action for _, action in story.told] == [Action.SAMPLE, Action.STALL]
+
+
+def test_the_rate_limit_counts_what_it_withholds() -> None:
+    """The next one that is told says how many were not; so do their ends."""
+    story = Story(RULES._replace(stall_rate_limit=2), timeout=None)
+    for _ in range(5):
+        story.until(story.now + 2).until(story.now + 1, beats=True)
+    assert [action for _, action in story.reports] == [
+        Action.STALL, Action.STALL_ENDED, Action.STALL, Action.STALL_ENDED]
+    story.until(story.now + 60, beats=True).until(story.now + 2)
+    assert story.reports[-1][1] is Action.STALL
+    assert story.withheld == [0, 0, 3]
+
+
+def test_a_dump_is_never_withheld() -> None:
+    """The rate limit is for stalls."""
+    story = Story(RULES._replace(stall_rate_limit=0), timeout=6.0).until(106.0)
+    assert [action for _, action in story.reports] == [Action.PRE_KILL]
+
+
+def test_a_process_that_stood_still_does_not_blame_the_loop() -> None:
+    """After a pause the loop gets a moment to beat, and no report comes if it does."""
+    story = Story(timeout=30.0).until(110.0, beats=True)
+    story.asleep(20.0).until(story.now + 0.05).until(140.0, beats=True)
+    assert story.reports == []
+
+
+def test_a_loop_that_stays_silent_after_a_pause_is_told() -> None:
+    """A moment later, with the monitor's own lateness on record."""
+    story = Story(timeout=60.0).until(110.0, beats=True)
+    woke = story.asleep(20.0).now
+    story.until(woke + 1.0)
+    assert story.reports == [(round(woke + 0.1, 3), Action.STALL)]
+    assert story.state.episode is not None and story.state.episode.monitor_was_late
+
+
+def test_native_code_that_kept_the_gil_is_told_when_it_lets_go() -> None:
+    """The monitor was late, but the process computed: no moment is given for the trace to fade."""
+    story = Story(timeout=60.0).until(110.0, beats=True)
+    story.asleep(20.0).computed(19.0).until(story.now)
+    assert story.reports == [(130.0, Action.STALL)]
+    assert story.state.episode is not None and story.state.episode.monitor_was_late
+
+
+def test_a_monitor_that_is_always_late_still_speaks() -> None:
+    """Beside many threads that compute it gets its turn late every time."""
+    story = Story(timeout=6.0)
+    while story.now < 106.0:
+        story.until(story.now).asleep(0.3)
+    assert [action for _, action in story.reports] == [Action.STALL, Action.PRE_KILL]
+    assert 104.3 < story.reports[1][0] < 105.0  # the sooner, the later its turns come
+
+
+def test_a_healthy_loop_whose_notify_fails_is_dumped_once() -> None:
+    """The deadline stands, the loop beats: the arbiter will kill all the same."""
+    state, told = State(), list[Action]()
+    for tick in range(100):
+        now = 100.0 + tick / 10
+        decision = decide(Signs(now, now, deadline=106.0), state, RULES)
+        state = decision.state
+        told += decision.actions
+    assert told == [Action.PRE_KILL]
+
+
+def test_after_the_loop_has_ended_only_the_deadline_counts() -> None:
+    """Silence is its right then; a process that hangs at its exit is dumped before the kill."""
+    story = Story(timeout=6.0).until(106.0, loop_ended=True)
+    assert story.reports == [(105.0, Action.PRE_KILL)]
+
+
+def test_a_long_stall_is_sampled_more_and_more_rarely() -> None:
+    """An hour's block costs a few hundred samples a decade, not 72,000."""
+    story = Story(timeout=None).until(100.0 + 3600)
+    assert 500 < len(story.samples) < 2500

@@ -1,0 +1,115 @@
+"""The await chain of one task: what it waits for, link by link.
+
+Runs in the monitor thread while the loop may go on: a coroutine can move between two looks at
+it. Whatever is raised here says only that this task could not be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import deque
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any, NamedTuple
+
+from watchdog_worker.capture import whose
+from watchdog_worker.capture.ends import both_ends, shares
+
+# What stands between an `await` and the object it drives; each of these names that object to
+# the garbage collector only.
+_DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable",
+            "coroutine_wrapper", "FutureIter"}
+
+
+class Chain(NamedTuple):
+    """What a task waits for."""
+
+    frames: list[tuple[CodeType, int]]
+    """(code, line), outermost first."""
+    omitted: int
+    """How many frames are cut out in the middle."""
+    links: tuple[Any, ...]
+    """The last coroutines, and what ends the chain: what everything before waits for."""
+    number: int | None
+    """The request whose boundary it passes."""
+
+    @property
+    def end(self) -> Any:
+        """What ends it."""
+        return self.links[-1] if self.links else None
+
+
+_LINKS_KEPT = 12
+
+
+def await_chain(task: Any, max_frames: int) -> Chain:
+    """A task's await chain.
+
+    Goes through coroutines, generators, asynchronous generators and the objects that drive
+    them, on into tasks that are awaited, and through `gather` into its first pending child.
+    Beyond `max_frames` it is cut in the middle.
+    """
+    links: deque[Any] = deque(maxlen=_LINKS_KEPT)
+    numbers: list[int] = []
+    frames = _frames(task.get_coro(), links, numbers)
+    outer, inner, omitted = both_ends(frames, *shares(max_frames))
+    return Chain(outer + inner, omitted, tuple(links), numbers[0] if numbers else None)
+
+
+def _frames(
+    link: Any, links: deque[Any], numbers: list[int]
+) -> Iterator[tuple[CodeType, int]]:
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        frame = _frame(link)
+        if frame is not None:
+            number = whose.number_in(frame)
+            if number is not None:
+                numbers.append(number)
+            yield frame.f_code, frame.f_lineno or 0
+        links.append(link)
+        link = _next(link)
+
+
+def _frame(link: Any) -> Any:
+    return _first_of(link, ("cr_frame", "ag_frame", "gi_frame"))
+
+
+def _next(link: Any) -> Any:
+    """What `link` waits for, None at the end of the chain."""
+    if _is_future(link):
+        return _behind_future(link)
+    awaited = _first_of(link, ("cr_await", "ag_await", "gi_yieldfrom"))
+    if awaited is not None:
+        return awaited
+    return next(_driven(link), None) if type(link).__name__ in _DRIVERS else None
+
+
+def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
+    # Asked of the type first: an instance's __getattr__ may be foreign code.
+    for attribute in attributes:
+        if hasattr(type(link), attribute):
+            return getattr(link, attribute)
+    return None
+
+
+def _is_future(link: Any) -> bool:
+    return issubclass(type(link), asyncio.Future)
+
+
+def _driven(link: Any) -> Iterator[Any]:
+    for referent in gc.get_referents(link):
+        kind = type(referent)
+        if kind.__name__ in _DRIVERS or _frame(referent) is not None or _is_future(referent):
+            yield referent
+
+
+def _behind_future(future: Any) -> Any:
+    if issubclass(type(future), asyncio.Task):
+        return future.get_coro()
+    for child in getattr(future, "_children", ()):  # gather's future
+        if not child.done():
+            return child
+    return None

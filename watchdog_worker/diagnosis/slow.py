@@ -1,0 +1,23 @@
+"""Why a request is slow although the loop is free. Pure."""
+
+from __future__ import annotations
+
+from watchdog_worker.model import Diagnosis, Snapshot
+
+
+def explain(snapshot: Snapshot) -> Diagnosis | None:
+    """What is known beyond the line at which the first waits: its pool has no thread left."""
+    first = next((request for request in snapshot.requests if request.slow), None)
+    pool = next((pool for pool in snapshot.pools
+                 if pool.exhausted and first is not None and pool.name == first.pool), None)
+    if pool is None:
+        return None
+    return Diagnosis(
+        summary=(
+            f"all {pool.total} threads of the pool {pool.name} are at work and {pool.waiting} "
+            "calls wait for one; the loop itself is free"),
+        remedy=(
+            "look at what the threads wait for, below: a timeout there, or fewer calls that take "
+            "long, helps all; where they are only many, give the pool more threads"
+            + (" (anyio.to_thread.current_default_thread_limiter().total_tokens)"
+               if pool.name == "anyio" else " (max_workers)")))
