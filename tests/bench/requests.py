@@ -26,7 +26,13 @@ from tests.gunicorn_server import Gunicorn
 OURS, THEIRS = "watchdog_worker.Worker", "uvicorn_worker.UvicornWorker"
 LIMITS = {"raw": 1.03, "fast": 1.01}
 CONNECTIONS = 8
-REQUEST = b"GET /7?q=x HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n"
+REQUEST = (
+    b"GET /7?q=x HTTP/1.1\r\nHost: shop.example\r\nX-Real-IP: 203.0.113.7\r\n"
+    b"X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Request-ID: 5f0c7a1e\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n"
+    b"Accept: application/json\r\nAccept-Language: en\r\nAccept-Encoding: gzip, br\r\n"
+    b"Cookie: session=8f14e45fceea167a5a36dedd4bea2543\r\n\r\n")
+"""As nginx passes a browser's request on."""
 
 
 class Client:

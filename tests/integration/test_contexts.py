@@ -199,8 +199,6 @@ def test_the_policies(tmp_path: Path) -> None:
                   worker="workers.AsyncioHttptools") as server:
         assert crossings(server.port, pipelining) == ["first"]
         assert crossings(server.port, large_body) == ["first", "first"]
-        with RawClient(server.port) as client:
-            assert "watchdog_request" not in keep_alive(client)[1]["names"]
 
 
 @pytest.mark.parametrize("policy", ["startup", "inherit", "empty"])

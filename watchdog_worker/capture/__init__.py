@@ -98,7 +98,7 @@ class Camera:
         raw.entries = _attempt("requests", incomplete, lambda: list(self._in_flight.entries()))
         if samples is not None:
             raw.blocking = _attempt(
-                "requests", incomplete, lambda: whose.running(loop, self._loop_thread_id))
+                "requests", incomplete, lambda: whose.running(self._loop_thread_id))
         found = _attempt("threads", incomplete, lambda: stacks.all_threads(
             self._loop_thread_id, self._loop_native_id,
             limits.max_threads, limits.max_frames, limits.with_locals))

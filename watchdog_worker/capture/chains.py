@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections import deque
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from watchdog_worker.capture.ends import both_ends, shares
 
 # What stands between an `await` and the object it drives; each of these names that object to
 # the garbage collector only.
+_OUTER_END = 8
 _DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable",
             "coroutine_wrapper", "FutureIter"}
 
@@ -29,8 +29,8 @@ class Chain(NamedTuple):
     """(code, line), outermost first."""
     omitted: int
     """How many frames are cut out in the middle."""
-    links: tuple[Any, ...]
-    """The last coroutines, and what ends the chain: what everything before waits for."""
+    links: list[Any]
+    """The coroutines, and what ends the chain: what everything before waits for."""
     number: int | None
     """The request whose boundary it passes."""
 
@@ -40,9 +40,6 @@ class Chain(NamedTuple):
         return self.links[-1] if self.links else None
 
 
-_LINKS_KEPT = 12
-
-
 def await_chain(task: Any, max_frames: int) -> Chain:
     """A task's await chain.
 
@@ -50,15 +47,47 @@ def await_chain(task: Any, max_frames: int) -> Chain:
     them, on into tasks that are awaited, and through `gather` into its first pending child.
     Beyond `max_frames` it is cut in the middle.
     """
-    links: deque[Any] = deque(maxlen=_LINKS_KEPT)
+    links: list[Any] = []
     numbers: list[int] = []
     frames = _frames(task.get_coro(), links, numbers)
     outer, inner, omitted = both_ends(frames, *shares(max_frames))
-    return Chain(outer + inner, omitted, tuple(links), numbers[0] if numbers else None)
+    return Chain(outer + inner, omitted, links, numbers[0] if numbers else None)
+
+
+def number_of(task: Any) -> int | None:
+    """The number of the request that is the task's own; a short look at its outer end."""
+    link = task.get_coro()
+    for _ in range(_OUTER_END):
+        frame = _frame(link) if link is not None else None
+        if frame is None:
+            return None
+        number = whose.number_in(frame)
+        if number is not None:
+            return number
+        link = _next(link)
+    return None
+
+
+def held_by(link: Any) -> Iterator[Any]:
+    """What a suspended coroutine has in its variables and on its stack."""
+    yield from gc.get_referents(link)
+    frame = _frame(link)
+    if frame is not None:  # CPython 3.10 shows it there only
+        yield from gc.get_referents(frame)
+
+
+def started_by(links: list[Any]) -> Iterator[Any]:
+    """The tasks that these coroutines have at hand, and those in their task groups."""
+    for link in links:
+        for held in held_by(link):
+            if issubclass(type(held), asyncio.Task):
+                yield held
+            elif type(held).__name__ == "TaskGroup":
+                yield from list(getattr(held, "_tasks", ()))
 
 
 def _frames(
-    link: Any, links: deque[Any], numbers: list[int]
+    link: Any, links: list[Any], numbers: list[int]
 ) -> Iterator[tuple[CodeType, int]]:
     seen: set[int] = set()
     while link is not None and id(link) not in seen:

@@ -18,7 +18,7 @@ from typing import Any
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.model import ContextLeak
-from watchdog_worker.vitals.context import MARK, Contexts, Crossed
+from watchdog_worker.vitals.context import Contexts, Crossed
 
 _INSTRUMENTATION = {
     "anyio", "asyncio", "ddtrace", "decimal", "elasticapm", "newrelic", "opentelemetry",
@@ -49,7 +49,7 @@ def shared(contexts: Contexts) -> Iterator[ContextLeak]:
     places = _places()
     for variable, value in _startup_values(contexts, places):
         kind = type(value)
-        if (variable is not MARK and variable not in contexts.renewed and _is_mutable(kind)
+        if (variable not in contexts.renewed and _is_mutable(kind)
                 and not _is_instrumentation(variable, kind, places)):
             yield ContextLeak(_name(variable, places), type_name(kind), "startup")
 

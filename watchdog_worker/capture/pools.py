@@ -18,7 +18,7 @@ from concurrent.futures import thread as executors
 from types import FrameType, MethodType
 from typing import Any, NamedTuple
 
-from watchdog_worker.capture.chains import Chain
+from watchdog_worker.capture.chains import Chain, held_by
 from watchdog_worker.capture.stacks import outwards
 from watchdog_worker.model import ThreadPool
 
@@ -82,7 +82,7 @@ def _variable(frame: FrameType, name: str) -> Any:
 
 # anyio: a limiter, and threads that are shared by all limiters.
 
-def _anyio_wait(links: tuple[Any, ...]) -> Wait | None:
+def _anyio_wait(links: list[Any]) -> Wait | None:
     limiter = _limiter(links)
     if limiter is None:
         return None
@@ -98,13 +98,13 @@ def _anyio_wait(links: tuple[Any, ...]) -> Wait | None:
     )
 
 
-def _limiter(links: tuple[Any, ...]) -> Any:
+def _limiter(links: list[Any]) -> Any:
     """The limiter that these coroutines hold a token of, or queue for.
 
     The default one is in no variable, but `async with` keeps what it will call at the end.
     """
     for link in links:
-        for held in (*gc.get_referents(link), *gc.get_referents(getattr(link, "cr_frame", None))):
+        for held in held_by(link):
             owner = held.__self__ if type(held) is MethodType else held
             if type(owner).__name__ in _LIMITERS:
                 return owner

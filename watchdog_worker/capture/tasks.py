@@ -11,14 +11,14 @@ from collections.abc import Container, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
-from watchdog_worker.capture import whose
-from watchdog_worker.capture.chains import Chain, await_chain
+from watchdog_worker.capture.chains import Chain, await_chain, number_of, started_by
 from watchdog_worker.capture.ends import shares
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawFrame
 
 _MAX_NAMES = 5
 _NAME_CHARS = 100
+_MAX_FOLLOWED = 5000
 
 
 class RawGroup:
@@ -79,20 +79,33 @@ def all_tasks(
 def of_requests(
     loop: asyncio.AbstractEventLoop, numbers: Container[int], max_frames: int, budget_s: float
 ) -> list[OfRequest]:
-    """The tasks of these requests. Raises RuntimeError as `all_tasks` does."""
-    found = []
+    """The tasks of these requests, each with those that it has started.
+
+    Raises RuntimeError as `all_tasks` does.
+    """
+    found: list[OfRequest] = []
+    seen: set[int] = set()
     for task in _in_time(_tasks(loop), budget_s):
         try:
-            marked = whose.marked(task)
-            if marked is not None and marked not in numbers:
-                continue
-            chain = await_chain(task, max_frames)
-            number = chain.number or marked
+            number = number_of(task)
             if number is not None and number in numbers:
-                found.append(OfRequest(number, _name(task), chain.number is not None, chain))
+                _follow(task, number, True, max_frames, seen, found)
         except BaseException:  # as above
             pass
     return found
+
+
+def _follow(
+    task: Any, number: int, own: bool, max_frames: int, seen: set[int], found: list[OfRequest]
+) -> None:
+    """The task, and those that its coroutines have at hand: their number is limited."""
+    if id(task) in seen or task.done() or len(seen) > _MAX_FOLLOWED:
+        return
+    seen.add(id(task))
+    chain = await_chain(task, max_frames)
+    found.append(OfRequest(number, _name(task), own, chain))
+    for started in started_by(chain.links):
+        _follow(started, number, False, max_frames, seen, found)
 
 
 def _tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:

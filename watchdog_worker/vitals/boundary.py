@@ -7,10 +7,11 @@ the response has started).
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from time import monotonic
 
 from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
-from watchdog_worker.vitals.context import MARK, Contexts
+from watchdog_worker.vitals.context import Contexts
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
 
@@ -49,18 +50,16 @@ class Boundary:
         heartbeat.last_sign = now
         # The monitor finds this frame on stacks and await chains, and reads `number` in it.
         number = in_flight.last_number = in_flight.last_number + 1
-        in_flight.requests[number] = (now, scope, send)
+        requests = in_flight.requests
+        requests[number] = now, scope, send
         contexts = self._contexts
         try:
-            if contexts is None:
+            if contexts is None or len(copy_context()) == contexts.enough or contexts.fits():
                 await self._application(scope, receive, send)
-            elif contexts.special or MARK.get(0):
-                await contexts.enter(self._application, scope, receive, send, number)
             else:
-                MARK.set(number)
-                await self._application(scope, receive, send)
+                await contexts.enter(self._application, scope, receive, send, number)
         finally:
-            del in_flight.requests[number]
+            del requests[number]
             now = monotonic()
             if now >= heartbeat.care_at:
                 heartbeat.care(now)

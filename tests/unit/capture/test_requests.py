@@ -83,7 +83,7 @@ def test_a_request_is_found_by_the_boundary_on_stacks_and_chains() -> None:
             await asyncio.sleep(3600)
         loop = asyncio.get_running_loop()
         thread = threading.Thread(target=lambda: seen.append((
-            whose.running(loop, loop_thread), tasks.all_tasks(loop, 60, 1.0).of_requests)))
+            whose.running(loop_thread), tasks.all_tasks(loop, 60, 1.0).of_requests)))
         thread.start()
         thread.join()
 
@@ -103,4 +103,4 @@ def test_a_request_is_found_by_the_boundary_on_stacks_and_chains() -> None:
 
     asyncio.run(main())
     assert seen == [(3, {1: "wait-1", 2: "wait-2"})]
-    assert whose.running(None, loop_thread) is None
+    assert whose.running(loop_thread) is None
