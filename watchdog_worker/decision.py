@@ -210,11 +210,11 @@ def _recent(told: tuple[float, ...], signs: Signs) -> tuple[float, ...]:
 def _slow_before(signs: Signs, state: State, rules: Rules) -> float | None:
     """Requests that began before this are to be told of as slow; None: there is none, now.
 
-    What stalls and pauses took does not count. Beyond the rate limit they wait to be told
-    together.
+    The loop must have shown life since, and what stalls and pauses took does not count. Beyond
+    the rate limit they wait to be told together.
     """
     due = _slow_at(signs, state, rules)
-    if due is None or signs.now < due or state.episode is not None:
+    if due is None or signs.last_sign is None or signs.last_sign < due:
         return None
     return signs.now - rules.slow_request_threshold
 
@@ -263,6 +263,6 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     if signs.deadline is not None and signs.deadline != state.told_deadline:
         moments.append(signs.deadline - _margin(state, rules))
     slow_at = _slow_at(signs, state, rules)
-    if slow_at is not None and slow_at > signs.now and state.episode is None:
-        moments.append(slow_at + 0.001)
+    if slow_at is not None and state.episode is None:
+        moments.append(max(slow_at, signs.now + _SLOW_LOOK_S))
     return max(min(moments), signs.now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from types import CodeType
+from types import CellType, CodeType
 from typing import Any, NamedTuple
 
 from watchdog_worker.capture import whose
@@ -70,10 +70,11 @@ def number_of(task: Any) -> int | None:
 
 def held_by(link: Any) -> Iterator[Any]:
     """What a suspended coroutine has in its variables and on its stack."""
-    yield from gc.get_referents(link)
-    frame = _frame(link)
-    if frame is not None:  # CPython 3.10 shows it there only
-        yield from gc.get_referents(frame)
+    # CPython 3.10 shows it at the frame only.
+    for held in (*gc.get_referents(link), *gc.get_referents(_frame(link))):
+        yield held
+        if type(held) is CellType:  # a variable that an inner function uses too
+            yield from gc.get_referents(held)
 
 
 def started_by(links: list[Any]) -> Iterator[Any]:

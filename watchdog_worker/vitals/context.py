@@ -62,8 +62,8 @@ class Contexts:
     `say` gets the first failure of each hook and factory, in words; it may not block.
     """
 
-    __slots__ = ("baseline", "shows_baseline", "renewed", "crossed", "enough", "_values", "_special",
-                 "_plan", "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
+    __slots__ = ("baseline", "shows_baseline", "renewed", "crossed", "enough", "_values",
+                 "_special", "_plan", "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
 
     def __init__(
         self, plan: Plan, in_flight: InFlight, say: Callable[[str, BaseException], None]

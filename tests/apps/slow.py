@@ -1,0 +1,85 @@
+"""An ASGI application whose requests are slow in every way but blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio.to_thread
+
+executor = ThreadPoolExecutor(2, thread_name_prefix="reports")
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    query = parse_qs(scope["query_string"].decode())
+    seconds = float(query.get("s", ["0"])[0])
+    name = scope["path"].strip("/")
+    if name:
+        await globals()[f"on_{name}"](seconds)
+    body = str(os.getpid()).encode()
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def on_wait(seconds: float) -> None:
+    await deeper(seconds)
+
+
+async def deeper(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+async def on_started(seconds: float) -> None:
+    await asyncio.wait([asyncio.create_task(deeper(seconds))])
+
+
+async def on_joined(seconds: float) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(deeper, seconds)
+
+
+async def on_anyio(seconds: float) -> None:
+    await anyio.to_thread.run_sync(work, seconds)
+
+
+async def on_to_thread(seconds: float) -> None:
+    await asyncio.to_thread(work, seconds)
+
+
+async def on_executor(seconds: float) -> None:
+    await asyncio.get_running_loop().run_in_executor(executor, work, seconds)
+
+
+async def on_block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def work(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def with_middleware() -> Any:
+    """A Starlette application behind its BaseHTTPMiddleware."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    async def dispatch(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    async def endpoint(request: Any) -> Any:
+        await deeper(float(request.query_params.get("s", "0")))
+        return PlainTextResponse(str(os.getpid()))
+
+    return Starlette(
+        routes=[Route("/", endpoint), Route("/middleware", endpoint)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)])

@@ -1,0 +1,126 @@
+"""A request that is slow although the loop is free is told once, with what it waits for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gunicorn_server import Gunicorn, until
+from tests.stall_case import PAIRS
+
+CONFIG = 'watchdog_dump_dir = "dumps"\nwatchdog_slow_request_threshold = 0.5\n'
+
+
+def slow_paths(report: dict[str, Any]) -> list[str]:
+    return [request["path"] for request in report["requests"] if request.get("slow")]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_slow_request_is_told_once_with_its_await_chain(tmp_path: Path, pair: str) -> None:
+    """It is not ended, and a quick one beside it is not told."""
+    with Gunicorn(tmp_path, "slow:app", worker=f"workers.{pair}", config=CONFIG) as server:
+        pid = server.worker_pid()
+        assert server.get("/wait?s=3") == (200, str(pid).encode())
+        server.get("/")
+        report = server.report("slow_request")
+        assert len(server.reports()) == 1
+        assert slow_paths(report) == ["/wait"]
+        (request,) = report["requests"]
+        assert 0.5 <= request["age_s"] < 2.5 and not request["blocking"]
+        assert request["waits_at"]["function"] == "deeper"
+        assert request["waits_at"]["code"] == "await asyncio.sleep(seconds)"
+        (group,) = report["tasks"]["groups"]
+        functions = [frame["function"] for frame in group["await_chain"] if frame.get("app")]
+        assert functions == ["app", "on_wait", "deeper"]
+        assert group["names"] == [request["task"]]
+        assert report["severity"] == "warning"
+        assert "stall" not in report and "threads" not in report
+        server.logged(r"WARNING\] watchdog slow request: GET /wait, \d\.\d s, waiting at "
+                      r".*slow\.py:\d+ in deeper: await asyncio\.sleep\(seconds\)$")
+
+
+@pytest.mark.parametrize("path, function", [
+    ("/started", "deeper"),  # a task that the handler has started and awaits
+    ("/joined", "deeper"),  # one in a task group that it waits for
+    ("/middleware", "deeper"),  # one behind Starlette's BaseHTTPMiddleware
+    ("/anyio", "work"), ("/to_thread", "work"),  # in the thread that works for it
+])
+def test_the_line_that_tells_most_is_told(tmp_path: Path, path: str, function: str) -> None:
+    """Where the request's own task only waits for another, that one's line."""
+    app = "slow:with_middleware()" if path == "/middleware" else "slow:app"
+    with Gunicorn(tmp_path, app, config=CONFIG) as server:
+        server.get(path + "?s=1.5")
+        (request,) = server.report("slow_request")["requests"]
+        assert request["waits_at"]["function"] == function
+        assert request["waits_at"]["file"].endswith("slow.py")
+
+
+def test_a_pool_without_a_free_thread_is_told(tmp_path: Path) -> None:
+    """How full it is, and what its threads are at; the loop is fine meanwhile."""
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        began = time.monotonic()
+        connections = [server.send("/anyio?s=3") for _ in range(45)]
+        assert server.get("/")[0] == 200
+        report = until(lambda: next((report for report in server.reports("slow_request")
+                                     if slow_paths(report).count("/anyio") > 10), None))
+        for connection in connections:
+            connection.close()
+        (pool,) = report["pools"]
+        assert pool == {"name": "anyio", "borrowed": 40, "total": 40, "waiting": 5}
+        assert report["threads_total"] == len(report["threads"]) == 40
+        for thread in report["threads"]:
+            assert thread["frames"][-1]["function"] == "work" and not thread["loop"]
+        assert "40 threads" in report["diagnosis"]["summary"]
+        assert "; thread pool anyio exhausted (40 of 40 at work, 5 waiting)" in report["headline"]
+        assert time.monotonic() - began < 60
+        assert server.reports("stall") == []
+
+
+def test_an_executor_without_a_free_thread_is_told(tmp_path: Path) -> None:
+    """The application's own, by its name; another one beside it is not."""
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        other = server.send("/to_thread?s=3")
+        connections = [server.send("/executor?s=3") for _ in range(5)]
+
+        def slow() -> list[dict[str, Any]]:
+            return [request for report in server.reports("slow_request")
+                    for request in report["requests"]
+                    if request.get("slow") and request["path"] == "/executor"]
+
+        until(lambda: len(slow()) == 5)
+        for connection in (other, *connections):
+            connection.close()
+        waits = [request["waits_at"]["function"] for request in slow()]
+        assert sorted(waits) == ["on_executor"] * 3 + ["work"] * 2
+        assert {request["pool"] for request in slow()} == {"reports"}
+        pools = [pool for report in server.reports("slow_request") for pool in report["pools"]]
+        assert {"name": "reports", "borrowed": 2, "total": 2, "waiting": 3} in pools
+        assert all(pool["waiting"] == 0 for pool in pools if pool["name"] != "reports")
+
+
+def test_what_a_stall_took_is_not_the_requests_fault(tmp_path: Path) -> None:
+    """It waited for the loop; there is a `stall` about that."""
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        waits = server.send("/wait?s=0.4")
+        blocks = server.send("/block?s=2.5")
+        assert waits.recv(1) and blocks.recv(1)
+        waits.close()
+        blocks.close()
+        server.report("stall_ended")
+        time.sleep(1)
+        assert server.reports("slow_request") == []
+
+
+def test_a_websocket_is_not_slow(tmp_path: Path) -> None:
+    """It is there to stay."""
+    from tests.raw_client import RawClient
+
+    with Gunicorn(tmp_path, "contexts:app", config=CONFIG, wait_path="/pid") as server:
+        with RawClient(server.port) as client:
+            client.websocket("/")
+            time.sleep(1.5)
+            assert server.reports("slow_request") == []
