@@ -17,6 +17,9 @@ class Story:
         self.now, self.state = 100.0, State()
         self.cpu_s, self.looks = 0.0, 0
         self.last_sign: float | None = 100.0
+        self.oldest_request: float | None = None
+        self.leaks = False
+        self.slow_before: list[float | None] = []
         self.told: list[tuple[float, Action]] = []
         self.withheld: list[int] = []
 
@@ -28,7 +31,8 @@ class Story:
             deadline = None
             if self.timeout is not None and self.last_sign is not None:
                 deadline = self.last_sign + self.timeout
-            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s)
+            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s,
+                          self.oldest_request, self.leaks)
             decision = decide(signs, self.state, self.rules)
             self.state = decision.state
             self.looks += 1
@@ -36,6 +40,11 @@ class Story:
                 self.told.append((round(self.now, 3), action))
                 if action is Action.STALL:
                     self.withheld.append(decision.withheld)
+                if action is Action.SLOW_REQUEST:
+                    self.slow_before.append(decision.slow_before)
+                    self.oldest_request = None  # it has been told
+                if action is Action.CONTEXT_LEAK:
+                    self.leaks = False
             if self.state.wake_at > end:
                 self.now = end
                 self.state = self.state._replace(wake_at=end)
@@ -203,3 +212,94 @@ def test_a_long_stall_is_sampled_more_and_more_rarely() -> None:
     """An hour's block costs a few hundred samples a decade, not 72,000."""
     story = Story(timeout=None).until(100.0 + 3600)
     assert 500 < len(story.samples) < 2500
+
+
+SLOW = RULES._replace(slow_request_threshold=5.0)
+
+
+def test_a_slow_request_is_told_when_its_time_is_over() -> None:
+    """With the moment before which all that are slow began."""
+    story = Story(SLOW)
+    story.oldest_request = 102.0
+    story.until(120.0, beats=True)
+    ((at, action),) = story.reports
+    assert action is Action.SLOW_REQUEST and 107.0 <= at < 107.2
+    assert story.slow_before == [pytest.approx(at - 5.0)]
+
+
+def test_a_request_that_ends_in_time_is_not_told() -> None:
+    """And without a threshold none is."""
+    story = Story(SLOW)
+    story.oldest_request = 102.0
+    story.until(106.9, beats=True)
+    story.oldest_request = None
+    assert story.until(120.0, beats=True).reports == []
+    story = Story(RULES)
+    story.oldest_request = 100.0
+    assert story.until(200.0, beats=True).reports == []
+
+
+def test_a_silent_loop_is_not_the_requests_fault() -> None:
+    """Its time begins anew when the stall is over."""
+    story = Story(SLOW)
+    story.oldest_request = 100.0
+    story.until(104.8, beats=True).until(109.0).until(113.9, beats=True)
+    assert [action for _, action in story.reports] == [Action.STALL, Action.STALL_ENDED]
+    story.until(115.0, beats=True)
+    assert story.reports[-1][1] is Action.SLOW_REQUEST
+
+
+def test_a_loop_that_has_just_fallen_silent_says_nothing_of_requests() -> None:
+    """It must have shown life since the request became slow."""
+    story = Story(SLOW)
+    story.oldest_request = 100.0
+    story.until(104.9, beats=True).until(120.0)
+    assert [action for _, action in story.reports] == [Action.STALL]
+
+
+def test_a_pause_of_the_process_is_not_the_requests_fault() -> None:
+    """Nor the loop's."""
+    story = Story(SLOW)
+    story.oldest_request = 100.0
+    story.until(101.0, beats=True).asleep(60.0).until(165.9, beats=True)
+    assert story.reports == []
+    assert story.until(167.0, beats=True).reports[-1][1] is Action.SLOW_REQUEST
+
+
+def test_beyond_the_rate_limit_slow_requests_wait() -> None:
+    """They are told together when there is room again."""
+    story = Story(SLOW._replace(stall_rate_limit=2))
+    for began in (100.0, 106.0, 112.0):
+        story.oldest_request = began
+        story.until(began + 5.5, beats=True)
+    assert len(story.reports) == 2
+    story.until(190.0, beats=True)
+    assert [action for _, action in story.reports] == [Action.SLOW_REQUEST] * 3
+    first, _, third = (at for at, _ in story.reports)
+    assert 60.0 <= third - first < 60.5
+
+
+def test_the_monitor_does_not_spin_over_a_slow_request() -> None:
+    """Whether it can be told or not."""
+    story = Story(SLOW._replace(stall_rate_limit=0))
+    story.oldest_request = 100.0
+    story.until(160.0, beats=True)
+    assert story.reports == [] and story.looks < 130
+    story = Story(SLOW)
+    story.oldest_request = 100.0
+    story.until(160.0)
+    assert [action for _, action in story.reports] == [Action.STALL]
+
+
+def test_variables_are_looked_at_when_there_are_any() -> None:
+    """Whatever else there is to do comes first."""
+    story = Story(timeout=6.0)
+    story.leaks = True
+    story.until(100.5, beats=True)
+    assert [action for _, action in story.reports] == [Action.CONTEXT_LEAK]
+    story = Story(timeout=6.0).until(105.4)
+    story.leaks = True
+    story.state = story.state._replace(told_deadline=None)
+    story.until(106.0)
+    told = [action for _, action in story.reports]
+    assert told.index(Action.CONTEXT_LEAK) > told.index(Action.PRE_KILL)
