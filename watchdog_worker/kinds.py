@@ -220,14 +220,14 @@ class Hook(Kind):
     def check_callable(self, value: Any) -> Callable[..., object]:
         """The value itself, if it can be called as it will be. Raises InvalidValue."""
         hook: Callable[..., object] = value
-        if not callable(hook) or inspect.iscoroutinefunction(hook):
+        if not callable(hook) or any(map(_is_lazy, (hook, getattr(type(hook), "__call__", None)))):
             raise self.refuse(value)
         try:
             inspect.signature(hook).bind(*self.parameters)
-        except TypeError:
-            raise self.refuse(value) from None
         except ValueError:  # a builtin without a signature: nothing to hold it to
             pass
+        except Exception:
+            raise self.refuse(value) from None
         return hook
 
     def parse(self, text: str) -> Any:
@@ -273,6 +273,12 @@ def imported(path: str) -> Any:
         reason = " ".join(words(error).split())
         raise InvalidValue(f"cannot import {path!r}: {reason}") from None
     return found
+
+
+def _is_lazy(function: object) -> bool:
+    """Calling it does nothing yet."""
+    return any(kind(function) for kind in (
+        inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction))
 
 
 def _shown(value: object) -> str:

@@ -18,7 +18,10 @@ def read(cfg: Any) -> tuple[Plan, list[str]]:
     factories: dict[ContextVar[Any], Factory | None] = {}
     for path, make in cfg.watchdog_contextvars.items():
         try:
-            factories[_variable(path)] = settings.FACTORY.resolve(make)
+            variable = _variable(path)
+            if variable in factories:
+                raise kinds.InvalidValue(f"{path!r} is a variable that another path names too")
+            factories[variable] = settings.FACTORY.resolve(make)
         except kinds.InvalidValue as error:
             problems.append(f"watchdog_contextvars: {error}")
     hooks: list[Hook | None] = []

@@ -15,7 +15,7 @@ from uvicorn_worker import UvicornWorker
 from watchdog_worker import plan, settings
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.boundary import Boundary
-from watchdog_worker.vitals.context import EMPTY, INHERIT
+from watchdog_worker.vitals.protocol import isolated
 
 if TYPE_CHECKING:
     from watchdog_worker.watch import Watch
@@ -28,9 +28,14 @@ class WatchedServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan startup, behind the boundary: `load` has made the application by now."""
-        self.config.loaded_app = Boundary(
-            self.config.loaded_app, self.watch.heartbeat, self.watch.in_flight,
-            self.watch.requests.begin())
+        config, watch = self.config, self.watch
+        contexts = watch.requests.begin()
+        config.loaded_app = Boundary(
+            config.loaded_app, watch.heartbeat, watch.in_flight, contexts)
+        if contexts is not None:
+            on_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            config.http_protocol_class = isolated(
+                config.http_protocol_class, contexts, on_uvloop)
         await super().startup(sockets=sockets)
 
     async def main_loop(self) -> None:
@@ -86,8 +91,6 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         if self.cfg.watchdog_enabled:
             # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
             self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
-            if self.cfg.watchdog_context_policy != INHERIT:
-                self.config.reset_contextvars = self.cfg.watchdog_context_policy == EMPTY
 
     def _adopt_reloaded(self) -> None:
         cls = type(self)
@@ -124,16 +127,17 @@ class Worker(UvicornWorker):  # type: ignore[misc]
                            words(error))
 
     def _plan_requests(self) -> None:
-        """With a wrong setting, no first worker starts; one after HUP does without what is wrong.
+        """With a wrong setting, none of the first workers starts; a later one does without.
 
-        An arbiter that has served is not ended by a reload, but told.
+        A service that has been running is not ended by it, but told.
         """
         assert self.watch is not None
         self.watch.requests.plan, problems = plan.read(self.cfg)
+        first = not self.reloaded and self.age <= self.cfg.workers
         for problem in problems:
-            self.log.error("watchdog: %s%s", problem,
-                           "; requests go without it" if self.reloaded else "")
-        if problems and not self.reloaded:
+            self.log.error(
+                "watchdog: %s%s", problem, "" if first else "; requests go without it")
+        if problems and first:
             sys.exit(Arbiter.APP_LOAD_ERROR)
 
     async def _serve(self) -> None:

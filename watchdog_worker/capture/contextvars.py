@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextvars
 import sys
-from collections import deque
-from collections.abc import Iterator, MutableMapping, MutableSequence, MutableSet
+from array import array
+from collections import UserDict, UserList, deque
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, MutableSet
 from contextvars import Context, ContextVar
 from enum import Enum
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.model import ContextLeak
-from watchdog_worker.vitals.context import Contexts, Crossed
+from watchdog_worker.vitals.context import EMPTY, Contexts, Crossed
 
 _INSTRUMENTATION = {
     "anyio", "asyncio", "ddtrace", "decimal", "elasticapm", "newrelic", "opentelemetry",
@@ -32,7 +33,15 @@ _HELD_BY_OBJECTS = {
 }
 """The same for variables that no module has as an attribute: name, top package of the value."""
 
-_CONTAINERS = (MutableMapping, MutableSequence, MutableSet, bytearray, deque, SimpleNamespace)
+_VALUES = {type, tuple, str, bytes, int, float, frozenset, Enum, BaseException}
+_CONTAINERS = {
+    dict, list, set, bytearray, deque, array, SimpleNamespace,
+    MutableMapping, MutableSequence, MutableSet, UserDict, UserList,
+}
+"""By descent alone: asked whether it is a subclass, an abstract class runs foreign code."""
+
+Places = dict[ContextVar[Any], list[str]]
+"""`module:attribute` of every variable that a module has, the best first."""
 
 
 def crossed(found: list[Crossed]) -> Iterator[tuple[ContextLeak, Crossed]]:
@@ -49,44 +58,41 @@ def shared(contexts: Contexts) -> Iterator[ContextLeak]:
     places = _places()
     for variable, value in _startup_values(contexts, places):
         kind = type(value)
-        if (variable not in contexts.renewed and _is_mutable(kind)
+        if (variable not in contexts.renewed and _is_mutable(value)
                 and not _is_instrumentation(variable, kind, places)):
             yield ContextLeak(_name(variable, places), type_name(kind), "startup")
 
 
 def _startup_values(
-    contexts: Contexts, places: dict[ContextVar[Any], str]
+    contexts: Contexts, places: Places
 ) -> Iterator[tuple[ContextVar[Any], Any]]:
     """What a request sees that sets nothing: what was set at import, else the default.
 
     Defaults are looked for in the application's own modules only.
     """
-    if contexts.shows_baseline:
+    if contexts.policy != EMPTY:
         yield from contexts.baseline.items()
     without_values = Context()
-    for variable, place in places.items():
-        if contexts.shows_baseline and variable in contexts.baseline:
+    for variable, names in places.items():
+        if contexts.policy != EMPTY and variable in contexts.baseline:
             continue
-        if _is_application(sys.modules.get(place.partition(":")[0])):
+        if _is_application(sys.modules.get(names[0].partition(":")[0])):
             try:
                 yield variable, without_values.run(variable.get)
             except LookupError:  # it has none
                 pass
 
 
-def _places() -> dict[ContextVar[Any], str]:
-    """`module:attribute` of all variables that a module has.
-
-    Where several have one, the application's goes first, and one that could have made it.
-    """
+def _places() -> Places:
+    """Where several have a variable, the application's goes first, and one that could make it."""
     modules = [(name, module) for name, module in list(sys.modules.items())
                if issubclass(type(module), ModuleType)]
     modules.sort(key=lambda item: (not _is_application(item[1]), not _makes_variables(item[1])))
-    places: dict[ContextVar[Any], str] = {}
+    places: Places = {}
     for name, module in modules:
         deep = _is_application(module) or name.partition(".")[0] in _INSTRUMENTATION
         for attribute, variable in _variables(_namespace(module), name if deep else None):
-            places.setdefault(variable, f"{name}:{attribute}")
+            places.setdefault(variable, []).append(f"{name}:{attribute}")
     return places
 
 
@@ -97,9 +103,8 @@ def _variables(
     for name, value in list(namespace.items()):
         if type(value) is ContextVar:
             yield str(name), value
-        elif module is not None and issubclass(type(value), type) and (
-                type.__dict__["__module__"].__get__(value) == module):
-            for attribute, inner in list(type.__dict__["__dict__"].__get__(value).items()):
+        elif module is not None and issubclass(type(value), type) and _module(value) == module:
+            for attribute, inner in list(_namespace_of(value).items()):
                 if type(inner) is ContextVar:
                     yield f"{name}.{attribute}", inner
 
@@ -123,24 +128,32 @@ def _is_application(module: ModuleType | None) -> bool:
     return type(file) is str and appcode.is_application(file)
 
 
-def _is_mutable(kind: type) -> bool:
-    """A container, or an object of the application's own class that can be written to.
+def _is_mutable(value: Any) -> bool:
+    """A container, or an object of the application's own class that holds data.
 
     A library's object (an engine, a client, a pool) is as a rule there to be shared.
     """
-    if issubclass(kind, _CONTAINERS):
+    kind = type(value)
+    if not _CONTAINERS.isdisjoint(_descent(kind)):
         return True
-    module = type.__dict__["__module__"].__get__(kind)
-    if type(module) is not str or not _is_application(sys.modules.get(module)):
+    if not _is_application(sys.modules.get(_module(kind))):
         return False
-    if issubclass(kind, (type, tuple, str, bytes, int, float, frozenset, Enum, BaseException)):
+    if not _VALUES.isdisjoint(_descent(kind)):
         return False
-    return _has_attributes(kind) and not _is_frozen(kind)
+    return _holds_data(value) and not _is_frozen(kind)
 
 
-def _has_attributes(kind: type) -> bool:
-    return (type.__dict__["__dictoffset__"].__get__(kind) != 0
-            or bool(_inherited(kind, "__slots__")))
+def _holds_data(value: Any) -> bool:
+    """It has attributes, or nothing but room for them: no methods that could be its purpose."""
+    kind = type(value)
+    if type.__dict__["__dictoffset__"].__get__(kind) == 0:
+        return bool(_inherited(kind, "__slots__"))
+    try:
+        has_some = bool(object.__getattribute__(value, "__dict__"))
+    except Exception:
+        return False
+    return has_some or not any(
+        type(each) is FunctionType for each in _namespace_of(kind).values())
 
 
 def _is_frozen(kind: type) -> bool:
@@ -153,26 +166,44 @@ def _is_frozen(kind: type) -> bool:
 
 def _inherited(kind: type, attribute: str) -> Any:
     """A class attribute, read past any metaclass; None where there is none."""
-    for base in type.__dict__["__mro__"].__get__(kind):
-        namespace = type.__dict__["__dict__"].__get__(base)
+    for base in _descent(kind):
+        namespace = _namespace_of(base)
         if attribute in namespace:
             return namespace[attribute]
     return None
 
 
+def _descent(kind: type) -> tuple[type, ...]:
+    classes: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
+    return classes
+
+
+def _namespace_of(kind: type) -> Mapping[str, Any]:
+    namespace: Mapping[str, Any] = type.__dict__["__dict__"].__get__(kind)
+    return namespace
+
+
+def _module(kind: type) -> str:
+    """The name of the module that a class says it is of; empty where it does not."""
+    try:
+        module = type.__dict__["__module__"].__get__(kind)
+    except AttributeError:
+        return ""
+    return module if type(module) is str else ""
+
+
 def _is_instrumentation(
-    variable: ContextVar[Any], kind: type, places: dict[ContextVar[Any], str]
+    variable: ContextVar[Any], kind: type, places: Places
 ) -> bool:
-    place = places.get(variable)
-    if place is not None:
-        return place.partition(":")[0].partition(".")[0] in _INSTRUMENTATION
-    package = str(type.__dict__["__module__"].__get__(kind)).partition(".")[0]
-    return (variable.name, package) in _HELD_BY_OBJECTS
+    if any(place.partition(":")[0].partition(".")[0] in _INSTRUMENTATION
+           for place in places.get(variable, ())):
+        return True
+    return (variable.name, _module(kind).partition(".")[0]) in _HELD_BY_OBJECTS
 
 
-def _name(variable: ContextVar[Any], places: dict[ContextVar[Any], str]) -> str:
+def _name(variable: ContextVar[Any], places: Places) -> str:
     """Where it is, and always its own name."""
-    place = places.get(variable)
-    if place is None:
+    if variable not in places:
         return variable.name
+    place = places[variable][0]
     return place if variable.name in place else f"{place} ({variable.name})"

@@ -10,8 +10,9 @@ def explain(leak: ContextLeak) -> Diagnosis:
     if leak.origin == "request":
         return Diagnosis(
             summary=(
-                "it came on a connection whose last request had set the variable, and the server "
-                "starts it in that one's context; the worker gave it a clean one"),
+                "its value was not there when serving began: the request came in the context of "
+                "another one, as a rule the last on its connection; the worker gave it a clean "
+                "one"),
             remedy=(
                 "none, as long as watchdog_context_policy is not 'inherit'; to be safe on any "
                 "server, set the variable at the start of every request, in a middleware"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 from time import monotonic
+from typing import Any
 
 from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
 from watchdog_worker.vitals.context import Contexts
@@ -36,11 +37,10 @@ class Boundary:
         self._in_flight = in_flight
         self._contexts = contexts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """One request, WebSocket or lifespan."""
         if scope["type"] == "lifespan":
-            await self._application(scope, receive, send)
-            return
+            return await self._application(scope, receive, send)
         heartbeat, in_flight = self._heartbeat, self._in_flight
         # Ready callbacks run before due timers: a handful of requests that each block for a
         # second keeps the heartbeat's timer waiting for the sum of them.
@@ -55,9 +55,8 @@ class Boundary:
         contexts = self._contexts
         try:
             if contexts is None or len(copy_context()) == contexts.enough or contexts.fits():
-                await self._application(scope, receive, send)
-            else:
-                await contexts.enter(self._application, scope, receive, send, number)
+                return await self._application(scope, receive, send)
+            return await contexts.enter(self._application, scope, receive, send, number)
         finally:
             del requests[number]
             now = monotonic()

@@ -4,9 +4,11 @@ A server starts the task of a request in a copy of whatever context it is in whe
 the request. As a rule that is the context in which it began to listen; after pipelining, or
 after a body that paused the reading, it is the context of another request on that connection.
 
-So each request's context is held against the baseline, value by value and by identity. Nearly
-all are the same, and run where they are; one that differs runs in a task of its own, in a fresh
-context.
+So the context is held against the start that it should be, value by value and by identity.
+`protocol` does so where the server goes on to read in a context that may not be right, and has
+it read in a fresh one. `Boundary` does so where the request enters the application: nearly all
+run where they are, and one that has come in a wrong context all the same runs in a task of its
+own, in a fresh one.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
+from inspect import iscoroutine, isgenerator
 from typing import Any, NamedTuple
 
 from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
@@ -23,13 +26,17 @@ from watchdog_worker.vitals.inflight import Entry, InFlight
 
 STARTUP, EMPTY, INHERIT = "startup", "empty", "inherit"
 
-_MAX_CROSSED = 200
+_MAX_CROSSED = 20
 """So many variables are told of; an application that makes them by the thousand leaks anyway."""
 
 Hook = Callable[[Scope], object]
 Factory = Callable[[], object]
-Run = Callable[[], Coroutine[Any, Any, None]]
+Values = dict[ContextVar[Any], Any]
+Run = Callable[[], Coroutine[Any, Any, Any]]
 _MISSING = object()
+
+_KEPT_FROM: ContextVar[Values | None] = ContextVar("watchdog_kept_from")
+"""What the request that is read next would have inherited: it is told when that request enters."""
 
 
 class Crossed(NamedTuple):
@@ -62,90 +69,129 @@ class Contexts:
     `say` gets the first failure of each hook and factory, in words; it may not block.
     """
 
-    __slots__ = ("baseline", "shows_baseline", "renewed", "crossed", "enough", "_values",
-                 "_special", "_plan", "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
+    __slots__ = ("baseline", "policy", "renewed", "crossed", "enough", "_start", "_plan",
+                 "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
 
     def __init__(
         self, plan: Plan, in_flight: InFlight, say: Callable[[str, BaseException], None]
     ) -> None:
         """Call it in the context in which serving begins: that is the baseline."""
         self.baseline = copy_context()
-        self.shows_baseline = plan.policy != EMPTY
+        self.policy = plan.policy
         self.renewed = frozenset(plan.factories)
         """What is set afresh or unset for every request."""
         self.crossed: deque[Crossed] = deque(maxlen=_MAX_CROSSED)
         """For the monitor to take, each variable once in a worker's life."""
-        self._values = tuple(self.baseline.items())
-        self._special = plan != Plan()
-        """A request needs more than a look at the context in which it comes."""
-        self.enough = -1 if self._special or self._values else 0
-        """A context of this size needs no second look; -1: every one does."""
         self._plan, self._in_flight, self._say = plan, in_flight, say
         self._set = {variable: make for variable, make in plan.factories.items() if make}
         self._unset = {variable for variable, make in plan.factories.items() if make is None}
+        self._start = self._without_unset({} if plan.policy == EMPTY else self.baseline)
+        special = self._set or plan.on_start or plan.on_end or plan.policy == INHERIT
+        self.enough = -1 if special or self._start else 0
+        """A context of this size needs no second look; -1: every one does."""
         self._told: set[ContextVar[Any]] = set()
         self._failed: set[str] = set()
 
+    @property
+    def reads_elsewhere(self) -> bool:
+        """Whether no request can start from the context in which the server listens."""
+        return not self._is_right(self.baseline)
+
+    def to_read_in(self) -> Context | None:
+        """The context in which the server is to read on; None: the one in which it is."""
+        context = copy_context()
+        if self._is_right(context):
+            return None
+        fresh = self._fresh(context)
+        inherited = self._inherited(context)
+        if inherited:
+            fresh.run(_KEPT_FROM.set, inherited)
+        return fresh
+
     def fits(self) -> bool:
         """Whether a request that comes now can run where it is, with nothing to be done."""
-        return not self._special and self._is_baseline(copy_context())
-
-    def _is_baseline(self, context: Context) -> bool:
-        # By identity: `==` would run foreign code, and take another's empty dict for our own.
-        if len(context) != len(self._values):
-            return False
-        for variable, value in self._values:
-            if context.get(variable, _MISSING) is not value:
-                return False
-        return True
+        return (not self._set and self._plan.on_start is None and self._plan.on_end is None
+                and self._is_right(copy_context()))
 
     async def enter(
         self, application: Application, scope: Scope, receive: Receive, send: Send, number: int
-    ) -> None:
+    ) -> Any:
         """Run a request whose context does not fit."""
-        context, policy = copy_context(), self._plan.policy
-        is_baseline = self._is_baseline(context)
-        if policy != INHERIT and not is_baseline:
-            self._note_crossed(context, number)
-        if policy == EMPTY:  # uvicorn has seen to it, but for WebSockets
-            here = not len(context)
-        else:
-            here = (policy == INHERIT or is_baseline) and self._unset.isdisjoint(context)
+        context = copy_context()
+        inherited = context.get(_KEPT_FROM)
+        if inherited is not None:
+            _KEPT_FROM.set(None)
+        right = inherited is not None or self._is_right(context)
+        self._tell(inherited or ({} if right else self._inherited(context)), number)
         request = partial(self.run, application, scope, receive, send, number)
-        await (request() if here else _in_a_task_of_its_own(self._fresh(), request))
+        if right:
+            return await request()
+        return await _in_a_task_of_its_own(self._fresh(context), request)
 
     async def run(
         self, application: Application, scope: Scope, receive: Receive, send: Send, number: int
-    ) -> None:
+    ) -> Any:
         """The request itself, in its own context. The monitor reads `number` in this frame."""
         for variable, make in self._set.items():
             self._attempt(f"watchdog_contextvars, {variable.name}", _renew, variable, make)
         if self._plan.on_start is not None:
             self._attempt("watchdog_on_request_start", self._plan.on_start, scope)
         try:
-            await application(scope, receive, send)
+            return await application(scope, receive, send)
         finally:
             if self._plan.on_end is not None:
                 self._attempt("watchdog_on_request_end", self._plan.on_end, scope)
 
-    def _fresh(self) -> Context:
-        """A context that nobody else has."""
-        if self._plan.policy == EMPTY:
-            return Context()
-        start = self.baseline if self._plan.policy == STARTUP else copy_context()
-        if self._unset.isdisjoint(start):
-            return start.copy()
+    def _is_right(self, context: Context) -> bool:
+        if self.policy == INHERIT:
+            return self._unset.isdisjoint(context)
+        # By identity: `==` would run foreign code, and take another's empty dict for our own.
+        if len(context) != len(self._start):
+            return False
+        for variable, value in self._start.items():
+            if context.get(variable, _MISSING) is not value:
+                return False
+        return True
+
+    def _fresh(self, context: Context) -> Context:
+        """A context that nobody else has, for a request that comes in this one."""
+        start = self._without_unset(context) if self.policy == INHERIT else self._start
+        if len(start) == len(self.baseline) and self.policy == STARTUP:
+            return self.baseline.copy()
         # A context has no "unset": a variable can only be left out of a new one.
         fresh = Context()
         for variable, value in start.items():
-            if variable not in self._unset:
-                fresh.run(variable.set, value)
+            fresh.run(variable.set, value)
         return fresh
+
+    def _without_unset(self, values: Mapping[ContextVar[Any], Any]) -> Values:
+        return {variable: value for variable, value in values.items()
+                if variable not in self._unset}
+
+    def _inherited(self, context: Context) -> Values:
+        """What a request would get from this context that another request has left there."""
+        if self.policy == INHERIT or len(self._told) >= _MAX_CROSSED:
+            return {}
+        return {
+            variable: value for variable, value in context.items()
+            if variable not in self._told and variable not in self.renewed
+            and variable is not _KEPT_FROM
+            and self.baseline.get(variable, _MISSING) is not value}
+
+    def _tell(self, inherited: Values, number: int) -> None:
+        for variable, value in inherited.items():
+            if variable not in self._told and len(self._told) < _MAX_CROSSED:
+                self._told.add(variable)
+                request = Entry(number, *self._in_flight.requests[number])
+                self.crossed.append(Crossed(variable, type(value), request))
 
     def _attempt(self, name: str, do: Callable[..., object], *arguments: object) -> None:
         """Run foreign code whose failure is said once and costs the request nothing."""
         try:
-            do(*arguments)
+            result = do(*arguments)
+            if result is not None and (iscoroutine(result) or isgenerator(result)):
+                result.close()
+                raise TypeError("it is to be a plain function, and gave something to await")
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # it may call sys.exit, which ends no worker
@@ -153,40 +199,36 @@ class Contexts:
                 self._failed.add(name)
                 self._say(name, error)
 
-    def _note_crossed(self, context: Context, number: int) -> None:
-        """What this request would have inherited that it was not to see."""
-        for variable, value in context.items():
-            if (variable in self._told or variable in self.renewed
-                    or len(self._told) >= _MAX_CROSSED):
-                continue
-            if self.baseline.get(variable, _MISSING) is not value:
-                self._told.add(variable)
-                request = Entry(number, *self._in_flight.requests[number])
-                self.crossed.append(Crossed(variable, type(value), request))
+
+def _renew(variable: ContextVar[Any], make: Factory) -> object:
+    value = make()
+    if iscoroutine(value):
+        return value
+    variable.set(value)
+    return None
 
 
-def _renew(variable: ContextVar[Any], make: Factory) -> None:
-    variable.set(make())
-
-
-async def _in_a_task_of_its_own(context: Context, request: Run) -> None:
+async def _in_a_task_of_its_own(context: Context, request: Run) -> Any:
     """Run it in this context; it is cancelled and fails as if it ran here.
 
     Not with `create_task(context=...)`: CPython 3.10 lacks it, and so may a task factory.
     """
     ended: list[BaseException] = []
-    await context.run(asyncio.get_running_loop().create_task, _caught(request, ended))
+    result = await context.run(
+        asyncio.get_running_loop().create_task, _caught(request, ended))
     if ended:
-        raise ended[0]
+        raise ended.pop()
+    return result
 
 
-async def _caught(request: Run, ended: list[BaseException]) -> None:
+async def _caught(request: Run, ended: list[BaseException]) -> Any:
     """A task that ends with SystemExit or KeyboardInterrupt throws it out of the loop; in the
     server's own task, it would have been caught."""
     try:
-        await request()
+        return await request()
     except (SystemExit, KeyboardInterrupt) as error:
         ended.append(error)
+        return None
 
 
 CODE = Contexts.run.__code__
