@@ -13,7 +13,10 @@ _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
 _SLOW_LOOK_S = 0.1
-"""No more often than that, whatever the threshold for slow requests."""
+"""No more often than that for a slow request that cannot be told yet."""
+_DEAD_S = 0.05
+"""Beats that came later than this in all since the last look: the loop could not run."""
+_DEAD_KEPT = 100
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
@@ -28,6 +31,7 @@ class Action(Enum):
     PRE_KILL = auto()
     STALL_ENDED = auto()
     SLOW_REQUEST = auto()
+    NOTE_SLOW = auto()
     CONTEXT_LEAK = auto()
 
 
@@ -54,6 +58,10 @@ class Signs(NamedTuple):
     """CPU time of the loop's thread so far."""
     oldest_request: float | None = None
     """When the oldest request began that is in flight and has not been told to be slow."""
+    beats_late_s: float = 0.0
+    """By how much all beats so far have come late, in all."""
+    gap: tuple[float, float] | None = None
+    """The last time without a sign of life that was longer than a heartbeat."""
     leaks: bool = False
     """There are ContextVars to be looked at."""
 
@@ -94,8 +102,12 @@ class State(NamedTuple):
     recent: tuple[float, ...] = ()
     """When the last `stall` reports were made."""
     withheld: int = 0
-    healthy_since: float = 0.0
-    """Since when no stall and no pause has kept requests waiting."""
+    looked_at: float = 0.0
+    """When the last look was."""
+    beats_late_s: float = 0.0
+    """As of the last look."""
+    dead: tuple[tuple[float, float], ...] = ()
+    """The last times in which the loop could not run: what they took is no request's fault."""
     recent_slow: tuple[float, ...] = ()
     """When the last reports of slow requests were made."""
 
@@ -110,7 +122,7 @@ class Decision(NamedTuple):
     withheld: int = 0
     """How many stalls the rate limit kept back before the STALL that is told now."""
     slow_before: float | None = None
-    """Requests that began before this are slow, if any is to be told of now."""
+    """Requests that began before this are slow, if any is to be told of or counted now."""
 
 
 def decide(signs: Signs, state: State, rules: Rules) -> Decision:
@@ -124,22 +136,27 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         if signs.last_sign != state.graced_sign:
             state = state._replace(
                 grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
-    if ended is not None or late_s > _MOST_LATE_S:
-        state = state._replace(healthy_since=signs.now)
+    state = _note_dead(signs, state, late_s)
     state = _begin_episode(signs, state, rules, late_s)
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
         actions += due
     slow_before = _slow_before(signs, state, rules)
     if slow_before is not None:
-        actions.append(Action.SLOW_REQUEST)
-        state = state._replace(recent_slow=(*_recent(state.recent_slow, signs), signs.now))
+        recent = _recent(state.recent_slow, signs)
+        if len(recent) < rules.stall_rate_limit:
+            actions.append(Action.SLOW_REQUEST)
+            recent = (*recent, signs.now)
+        else:
+            actions.append(Action.NOTE_SLOW)
+        state = state._replace(recent_slow=recent)
     if signs.leaks:
         actions.append(Action.CONTEXT_LEAK)
     withheld = 0
     if Action.STALL in actions:
         withheld, state = state.withheld, state._replace(withheld=0)
-    state = state._replace(wake_at=_wake_at(signs, state, rules), cpu_s=signs.cpu_s)
+    state = state._replace(
+        wake_at=_wake_at(signs, state, rules), cpu_s=signs.cpu_s, looked_at=signs.now)
     return Decision(tuple(actions), state, ended, withheld, slow_before)
 
 
@@ -207,29 +224,56 @@ def _recent(told: tuple[float, ...], signs: Signs) -> tuple[float, ...]:
     return tuple(at for at in told if signs.now - at < _RATE_WINDOW_S)
 
 
-def _slow_before(signs: Signs, state: State, rules: Rules) -> float | None:
-    """Requests that began before this are to be told of as slow; None: there is none, now.
+def _note_dead(signs: Signs, state: State, late_s: float) -> State:
+    """Keep the time since the last look in which the loop could not run, as far as it shows."""
+    late, gap = signs.beats_late_s - state.beats_late_s, signs.gap
+    dead = list(state.dead)
+    if late > _DEAD_S:
+        if gap is not None and gap[1] > state.looked_at:
+            dead.append(gap)
+        else:
+            dead.append((signs.now - late, signs.now))
+    if late_s > _DEAD_S:
+        dead.append((signs.now - late_s, signs.now))
+    if len(dead) > len(state.dead):
+        state = state._replace(dead=_merged(dead)[-_DEAD_KEPT:])
+    return state._replace(beats_late_s=signs.beats_late_s)
 
-    The loop must have shown life since, and what stalls and pauses took does not count. Beyond
-    the rate limit they wait to be told together.
+
+def _merged(times: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    merged: list[tuple[float, float]] = []
+    for since, until in sorted(times):
+        if merged and since <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(until, merged[-1][1]))
+        else:
+            merged.append((since, until))
+    return tuple(merged)
+
+
+def _slow_before(signs: Signs, state: State, rules: Rules) -> float | None:
+    """Requests that began before this are slow; None: there is none that is to be told of.
+
+    The loop must have shown life since they became slow.
     """
     due = _slow_at(signs, state, rules)
     if due is None or signs.last_sign is None or signs.last_sign < due:
         return None
-    return signs.now - rules.slow_request_threshold
+    left, at = rules.slow_request_threshold, signs.now
+    for since, until in reversed(state.dead):
+        if at - until >= left:
+            break
+        left, at = left - max(0.0, at - until), since
+    return at - left
 
 
 def _slow_at(signs: Signs, state: State, rules: Rules) -> float | None:
-    """From when on the oldest request is to be told of, if it stays."""
-    if not (rules.slow_request_threshold and rules.stall_rate_limit) or signs.loop_ended:
+    """When the oldest request has been in flight for the threshold, the loop's dead time apart."""
+    began = signs.oldest_request
+    wanted = rules.slow_request_threshold and rules.stall_rate_limit
+    if not wanted or began is None or signs.loop_ended:
         return None
-    if signs.oldest_request is None:
-        return None
-    due = max(signs.oldest_request, state.healthy_since) + rules.slow_request_threshold
-    recent = _recent(state.recent_slow, signs)
-    if len(recent) >= rules.stall_rate_limit:
-        due = max(due, recent[0] + _RATE_WINDOW_S)
-    return due
+    dead = sum(until - max(since, began) for since, until in state.dead if until > began)
+    return began + rules.slow_request_threshold + dead
 
 
 def _kill_near(signs: Signs, state: State, rules: Rules) -> bool:
@@ -255,7 +299,7 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
         return state.grace_until
     moments = [signs.now + min(_IDLE_S, _sample_after(rules))]
     if rules.slow_request_threshold:  # the next may begin right after this look
-        moments.append(signs.now + max(_SLOW_LOOK_S, rules.slow_request_threshold / 2))
+        moments.append(signs.now + rules.slow_request_threshold / 2)
     if state.episode is not None:
         moments.append(state.episode.next_sample)
     elif signs.last_sign is not None and not signs.loop_ended:
@@ -263,6 +307,6 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     if signs.deadline is not None and signs.deadline != state.told_deadline:
         moments.append(signs.deadline - _margin(state, rules))
     slow_at = _slow_at(signs, state, rules)
-    if slow_at is not None and state.episode is None:
+    if slow_at is not None and len(_recent(state.recent_slow, signs)) < rules.stall_rate_limit:
         moments.append(max(slow_at, signs.now + _SLOW_LOOK_S))
     return max(min(moments), signs.now)

@@ -146,6 +146,8 @@ class Request(NamedTuple):
     task: str | None = None
     headers: dict[str, str] | None = None
     """Those of `watchdog_request_headers` that it has."""
+    response_complete: bool | None = None
+    """True where the client has been served and only what comes after is still running."""
     slow: bool | None = None
     """True on those that a `slow_request` is about."""
     waits_at: Frame | None = None
@@ -193,6 +195,8 @@ class Snapshot(NamedTuple):
     """Those that slow requests wait for."""
     slow_total: int | None = None
     """How many slow requests it is about."""
+    slow_ended: int | None = None
+    """How many more were slow and have ended, before the rate limit let them be told."""
     process: Process | None = None
     loop_lag: LoopLag | None = None
     profile: Profile | None = None

@@ -18,7 +18,7 @@ from watchdog_worker.diagnosis import slow as slow_diagnosis
 from watchdog_worker.model import ContextLeak, Diagnosis, Snapshot
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.context import Contexts, Plan
-from watchdog_worker.vitals.inflight import Entry, InFlight
+from watchdog_worker.vitals.inflight import InFlight
 
 
 class Emit(Protocol):
@@ -50,8 +50,12 @@ class RequestWatch:
         self._emit, self._notice, self._slow_requests = emit, notice, slow_requests
         self._contexts: Contexts | None = None
         self._looked_at_startup = False
-        self._told = 0
-        """Up to this number, requests have been told to be slow, as far as they were."""
+        self._oldest = 0
+        """The number of the oldest request that may still become slow."""
+        self._passed = 0
+        """Up to this number, none does: they are WebSockets, or have been told."""
+        self._withheld: set[int] = set()
+        """Slow ones that the rate limit has kept from being told so far."""
 
     def begin(self) -> Contexts | None:
         """On the loop, when serving begins: what is set now is what every request starts from.
@@ -68,22 +72,41 @@ class RequestWatch:
     @property
     def oldest_began(self) -> float | None:
         """When the oldest HTTP request began (monotonic) that was not told to be slow."""
-        return next((entry.began for entry in self._untold()), None) if (
-            self._slow_requests) else None
+        if not self._slow_requests:
+            return None
+        last, entry = self._in_flight.last_number, self._in_flight.requests.get(self._oldest)
+        if entry is None and last > self._passed:
+            self._oldest = next(self._untold(), 0)
+            entry = self._in_flight.requests.get(self._oldest)
+            # A thousand WebSockets are not to be passed again at every look.
+            self._passed = self._oldest - 1 if self._oldest else last
+        return entry[0] if entry is not None else None
+
+    def _untold(self) -> Iterator[int]:
+        return (number for number, (_, scope, _) in list(self._in_flight.requests.items())
+                if number > self._passed and scope.get("type") == "http")
+
+    def note_slow(self, before: float) -> None:
+        """Remember those that cannot be told now, to count them if they end meanwhile."""
+        self._withheld |= self._slow(before)
 
     def tell_slow(self, before: float, loop: asyncio.AbstractEventLoop | None) -> None:
         """One report of all that began before this moment."""
-        numbers = {entry.number for entry in self._untold() if entry.began < before}
+        numbers = self._slow(before)
         if not numbers or loop is None:
             return
-        self._told = max(numbers)
+        self._passed, self._oldest = max(numbers), 0
         snapshot = self._camera.take_slow(loop, numbers)
-        if snapshot.slow_total:  # else they have ended meanwhile
-            self._emit(report.SLOW_REQUEST, snapshot, diagnosis=slow_diagnosis.explain(snapshot))
+        if not snapshot.slow_total:  # they have ended meanwhile
+            return
+        ended, self._withheld = len(self._withheld - numbers), set()
+        self._emit(report.SLOW_REQUEST, snapshot._replace(slow_ended=ended or None),
+                   diagnosis=slow_diagnosis.explain(snapshot))
 
-    def _untold(self) -> Iterator[Entry]:
-        return (entry for entry in self._in_flight.entries()
-                if entry.number > self._told and entry.scope.get("type") == "http")
+    def _slow(self, before: float) -> set[int]:
+        requests = self._in_flight.requests
+        return {number for number in self._untold()
+                if (entry := requests.get(number)) is not None and entry[0] <= before}
 
     def leaks(self, serving: bool) -> bool:
         """Whether there are variables to be looked at."""

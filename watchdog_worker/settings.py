@@ -14,6 +14,7 @@ default.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -37,14 +38,15 @@ SETTINGS: tuple[Declared, ...] = (
     Declared(
         "heartbeat_interval", kinds.Seconds(least=0.05), 0.5,
         "How often the loop beats and notifies the arbiter; more often where it must be: twice in "
-        "`watchdog_stall_threshold`, four times in `timeout`."),
+        "`watchdog_stall_threshold` and `watchdog_slow_request_threshold`, four times in "
+        "`timeout`."),
     Declared(
         "stall_threshold", kinds.Seconds(least=0.05, zero_is_off=True), 1.0,
         "A loop that is silent for longer gives a `stall` report; 0 switches it off."),
     Declared(
         "stall_rate_limit", kinds.Count(least=0), 10,
-        "At most this many `stall` reports a minute and worker; what is withheld is counted in "
-        "the next one."),
+        "At most this many `stall` reports a minute and worker, and as many `slow_request` ones; "
+        "what is withheld is counted in the next one."),
     Declared(
         "pre_kill_margin", kinds.Seconds(least=0.05, optional=True), None,
         "Seconds before the arbiter's deadline at which the `pre_kill` dump is taken; None: a "
@@ -53,7 +55,7 @@ SETTINGS: tuple[Declared, ...] = (
         "sample_interval", kinds.Seconds(least=0.001), 0.05,
         "How often the loop thread's stack is sampled during a stall."),
     Declared(
-        "slow_request_threshold", kinds.Seconds(least=0.0), 0.0,
+        "slow_request_threshold", kinds.Seconds(least=0.05, zero_is_off=True), 0.0,
         "A request in flight for longer on a healthy loop gives a `slow_request` report with the "
         "await chain of its task; 0 switches it off."),
     Declared(
@@ -278,10 +280,11 @@ def beat_interval(cfg: Any) -> float:
     """Seconds between two beats: the setting, or less where a threshold or timeout needs it.
 
     A silence is measured between beats, so that a threshold below two intervals would take a
-    healthy loop for a silent one.
+    healthy loop for a silent one; and a request is slow only on a loop that has shown life.
     """
-    return _beat_interval(
-        cfg.watchdog_heartbeat_interval, cfg.watchdog_stall_threshold, float(cfg.timeout))
+    slow = cfg.watchdog_slow_request_threshold
+    return min(slow / 2 or math.inf, _beat_interval(
+        cfg.watchdog_heartbeat_interval, cfg.watchdog_stall_threshold, float(cfg.timeout)))
 
 
 def _beat_interval(interval: float, threshold: float, timeout: float) -> float:

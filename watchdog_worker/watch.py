@@ -99,7 +99,8 @@ class Watch:
         """The signs of this moment."""
         return Signs(now, self.heartbeat.last_sign, self._deadline.at(now), self._loop_ended,
                      cpu_s=self._loop_cpu(), oldest_request=self.requests.oldest_began,
-                     leaks=self.requests.leaks(self.heartbeat.phase is SERVING))
+                     leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
+                     beats_late_s=self.heartbeat.late_s, gap=self.heartbeat.gap)
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long (its samples begin), or none is."""
@@ -123,6 +124,8 @@ class Watch:
             self._tell(report.PRE_KILL, signs, episode)
         elif action is Action.SLOW_REQUEST and decision.slow_before is not None:
             self.requests.tell_slow(decision.slow_before, self.heartbeat.loop)
+        elif action is Action.NOTE_SLOW and decision.slow_before is not None:
+            self.requests.note_slow(decision.slow_before)
         elif action is Action.CONTEXT_LEAK:
             self.requests.tell_leaks()
 

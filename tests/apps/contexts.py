@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import threading
 from contextvars import ContextVar, copy_context
@@ -14,6 +15,18 @@ from urllib.parse import parse_qs
 import anyio.to_thread
 
 user: ContextVar[str] = ContextVar("user")
+
+
+class NamesTheUser(logging.Filter):
+    """What an application does that wants to know whose request a line of the log is about."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = f"[user {user.get('nobody')}] {record.msg}"
+        return True
+
+
+alias = user
+logging.getLogger("uvicorn.error").addFilter(NamesTheUser())
 boot: ContextVar[str] = ContextVar("boot")
 boot.set("set at import")
 shared_box: ContextVar[dict[str, int]] = ContextVar("crate", default={})
@@ -89,6 +102,11 @@ async def websocket(query: dict[str, str], receive: Any, send: Any) -> None:
     await send({"type": "websocket.send", "text": json.dumps(seen(query))})
     while (await receive())["type"] != "websocket.disconnect":
         pass
+
+
+async def on_fail(query: dict[str, str]) -> None:
+    user.set(query["me"])
+    raise RuntimeError(query["me"])
 
 
 async def on_pid(query: dict[str, str]) -> int:

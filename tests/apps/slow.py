@@ -45,6 +45,89 @@ async def on_joined(seconds: float) -> None:
         group.start_soon(deeper, seconds)
 
 
+async def on_gathered(seconds: float) -> None:
+    await asyncio.gather(deeper(seconds), asyncio.sleep(0))
+
+
+async def on_timed(seconds: float) -> None:
+    await asyncio.wait_for(deeper(seconds), 3600)
+
+
+async def on_shielded(seconds: float) -> None:
+    await asyncio.shield(asyncio.create_task(deeper(seconds)))
+
+
+async def on_timed_thread(seconds: float) -> None:
+    future = asyncio.get_running_loop().run_in_executor(executor, work, seconds)
+    await asyncio.wait_for(future, 3600)
+
+
+async def on_beside(seconds: float) -> None:
+    """Start something, and wait for something else."""
+    other = asyncio.create_task(deeper(3600))
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, event.set)
+    await event.wait()
+    other.cancel()
+
+
+async def on_busy(seconds: float) -> None:
+    """Hardly ever wait, and never for long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.03)
+        await asyncio.sleep(0)
+
+
+class Hostile:
+    """An awaitable that answers nothing but how to await it."""
+
+    def __init__(self, future: Any) -> None:
+        self._iterator = iter(future)
+
+    def __await__(self) -> Any:
+        return self
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(object.__getattribute__(self, "_iterator"))
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+async def on_hostile(seconds: float) -> None:
+    await Hostile(asyncio.ensure_future(asyncio.sleep(seconds)))
+
+
+async def on_empty_cell(seconds: float) -> None:
+    future = asyncio.get_running_loop().create_future()
+
+    def _call_check_cancel(done: Any) -> None:
+        return late
+
+    future.add_done_callback(_call_check_cancel)
+    asyncio.get_running_loop().call_later(seconds, future.set_result, None)
+    await future
+    late = None
+
+
+leader: Any = None
+
+
+async def on_leader(seconds: float) -> None:
+    global leader
+    leader = asyncio.current_task()
+    await asyncio.sleep(seconds)
+
+
+async def on_follower(seconds: float) -> None:
+    other = leader
+    await asyncio.wait([other])
+
+
 async def on_anyio(seconds: float) -> None:
     await anyio.to_thread.run_sync(work, seconds)
 

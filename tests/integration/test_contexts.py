@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +141,29 @@ def test_what_a_request_starts_sees_its_context(tmp_path: Path, pair: str) -> No
                     "waited": name, "group": name, "cancelled": True, "in_all_tasks": True}
 
 
+@pytest.mark.parametrize("config", ["", 'watchdog_contextvars = {"contexts:boot": None}\n'])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_the_server_logs_of_a_request_is_in_its_context(
+    tmp_path: Path, pair: str, config: str
+) -> None:
+    """Its failure is logged with its own user, however it came."""
+    with Gunicorn(tmp_path, "contexts:app", worker=f"workers.{pair}", config=config,
+                  wait_path="/pid") as server:
+        with RawClient(server.port) as client:
+            client.send(request("/?me=alice") + request("/fail?me=bob"))
+            client.json()
+            assert client.response()[0] == 500
+        with RawClient(server.port) as client:
+            client.send(request("/?me=carol&wait=0.05", BIG))
+            client.json()
+            client.send(request("/fail?me=dave"))
+            assert client.response()[0] == 500
+        for name in ("bob", "dave"):
+            server.logged(rf"\[user {name}\] Exception in ASGI application")
+        users = set(re.findall(r"\[user (\w+)\] Exception in ASGI application", server.log))
+        assert users == {"bob", "dave"}
+
+
 BOX = 'watchdog_contextvars = {"contexts:shared_box": dict}\n'
 
 
@@ -257,6 +283,8 @@ watchdog_contextvars = {"contexts:shared_box": "contexts:broken_factory"}
      "watchdog_contextvars: 'contexts:not_a_variable' is no ContextVar but of type dict"),
     ('watchdog_contextvars = {"contexts:user": "contexts:not_a_variable"}',
      "watchdog_contextvars: expected a callable .*, not {}"),
+    ('watchdog_contextvars = {"contexts:user": None, "contexts:alias": str}',
+     "watchdog_contextvars: 'contexts:alias' is a variable that another path names too"),
     ('watchdog_on_request_start = "contexts:missing"',
      "watchdog_on_request_start: cannot import 'contexts:missing': AttributeError: .*"),
     ('watchdog_on_request_end = "contexts:websocket"',
@@ -283,6 +311,19 @@ def test_a_wrong_path_after_hup_does_not_end_the_service(tmp_path: Path) -> None
         server.replaced(old)
         with RawClient(server.port) as client:
             assert pipelining(client)[1]["boot"] is None
+
+
+def test_a_wrong_path_in_a_later_worker_does_not_end_the_service(tmp_path: Path) -> None:
+    """A module that has changed on disk since."""
+    module = tmp_path / "changing.py"
+    module.write_text("from contextvars import ContextVar\nextra = ContextVar('extra')\n")
+    with Gunicorn(tmp_path, "contexts:app", wait_path="/pid",
+                  config='watchdog_contextvars = {"changing:extra": None}\n') as server:
+        module.write_text("extra_is_gone = 1\n")
+        old = server.worker_pid()
+        os.kill(old, signal.SIGKILL)
+        server.replaced(old)
+        server.logged(r"\[ERROR\] watchdog: .*changing:extra.*; requests go without it$")
 
 
 LEAK = 'watchdog_dump_dir = "dumps"\n'

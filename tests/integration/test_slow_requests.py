@@ -44,8 +44,12 @@ def test_a_slow_request_is_told_once_with_its_await_chain(tmp_path: Path, pair: 
 
 
 @pytest.mark.parametrize("path, function", [
-    ("/started", "deeper"),  # a task that the handler has started and awaits
+    ("/started", "deeper"),  # a task that the handler has started and waits for
     ("/joined", "deeper"),  # one in a task group that it waits for
+    ("/gathered", "deeper"), ("/timed", "deeper"), ("/shielded", "deeper"),
+    ("/beside", "on_beside"),  # not a task that it has only started
+    ("/busy", "on_busy"),  # one that is running just then, or about to
+    ("/timed_thread", "work"),
     ("/middleware", "deeper"),  # one behind Starlette's BaseHTTPMiddleware
     ("/anyio", "work"), ("/to_thread", "work"),  # in the thread that works for it
 ])
@@ -57,6 +61,39 @@ def test_the_line_that_tells_most_is_told(tmp_path: Path, path: str, function: s
         (request,) = server.report("slow_request")["requests"]
         assert request["waits_at"]["function"] == function
         assert request["waits_at"]["file"].endswith("slow.py")
+
+
+def test_one_odd_object_does_not_keep_the_others_from_being_told(tmp_path: Path) -> None:
+    """What cannot be read is told without its place."""
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        paths = ["/hostile", "/empty_cell", "/wait", "/leader", "/follower"]
+        connections = [server.send(path + "?s=4") for path in paths]
+
+        def told() -> list[str]:
+            return sorted(path for report in server.reports("slow_request")
+                          for path in slow_paths(report))
+
+        until(lambda: len(told()) >= len(paths))
+        for connection in connections:
+            connection.close()
+        assert told() == sorted(paths)
+
+
+def test_the_slow_ones_are_listed_before_the_others(tmp_path: Path) -> None:
+    """However many old ones there are."""
+    config = CONFIG + "watchdog_max_requests = 3\n"
+    with Gunicorn(tmp_path, "slow:app", config=config) as server:
+        old = [server.send("/wait?s=20") for _ in range(10)]
+        until(lambda: sum(len(slow_paths(report)) for report in server.reports()) >= 3)
+        time.sleep(1.5)
+        count = len(server.reports())
+        late = server.send("/anyio?s=5")
+        until(lambda: len(server.reports()) > count)
+        report = server.reports()[-1]
+        for connection in (*old, late):
+            connection.close()
+        assert slow_paths(report) == ["/anyio"] and len(report["requests"]) == 3
+        assert "GET /anyio" in report["headline"]
 
 
 def test_a_pool_without_a_free_thread_is_told(tmp_path: Path) -> None:
@@ -74,7 +111,7 @@ def test_a_pool_without_a_free_thread_is_told(tmp_path: Path) -> None:
         assert report["threads_total"] == len(report["threads"]) == 40
         for thread in report["threads"]:
             assert thread["frames"][-1]["function"] == "work" and not thread["loop"]
-        assert "40 threads" in report["diagnosis"]["summary"]
+        assert "no thread free: 40 of 40 at work" in report["diagnosis"]["summary"]
         assert "; thread pool anyio exhausted (40 of 40 at work, 5 waiting)" in report["headline"]
         assert time.monotonic() - began < 60
         assert server.reports("stall") == []

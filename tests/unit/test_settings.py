@@ -179,7 +179,8 @@ def test_the_margin_before_the_kill(timeout: int, margin: float) -> None:
 def test_a_margin_that_no_longer_fits_is_cut() -> None:
     """HUP can lower the timeout under it; two heartbeats fit before it always."""
     cfg = SimpleNamespace(watchdog_pre_kill_margin=10.0, timeout=5,
-                          watchdog_heartbeat_interval=0.5, watchdog_stall_threshold=1.0)
+                          watchdog_heartbeat_interval=0.5, watchdog_stall_threshold=1.0,
+                          watchdog_slow_request_threshold=0.0)
     assert settings.pre_kill_margin(cfg) == pytest.approx(4.0)
     assert settings.clashes({"watchdog_pre_kill_margin": 4.0}, 5.0) == []
     assert settings.clashes({"watchdog_pre_kill_margin": 4.5}, 5.0) != []
@@ -193,7 +194,8 @@ def test_the_beat_is_fast_enough_for_the_threshold(
 ) -> None:
     """Two beats in a threshold, four in a timeout."""
     cfg = SimpleNamespace(watchdog_heartbeat_interval=interval,
-                          watchdog_stall_threshold=threshold, timeout=timeout)
+                          watchdog_stall_threshold=threshold, timeout=timeout,
+                          watchdog_slow_request_threshold=0.0)
     assert settings.beat_interval(cfg) == pytest.approx(beat)
 
 

@@ -13,6 +13,7 @@ from watchdog_worker.capture import osthreads, process, requests, slow, stacks, 
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.sources import Sources
 from watchdog_worker.model import (
+    Frame,
     LoopLag,
     Process,
     Profile,
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 _TASKS_S = 0.5
 _KERNEL_S = 0.2
+_NOWHERE = slow.Place(None)
 
 
 class Limits(NamedTuple):
@@ -53,6 +55,7 @@ class _Raw:
         self.entries: list[Entry] | None = None
         self.blocking: int | None = None
         self.slow: slow.RawSlow | None = None
+        self.slow_numbers: list[int] = []
 
 
 class Camera:
@@ -124,8 +127,10 @@ class Camera:
         began = monotonic()
         limits, raw, incomplete = self._limits, _Raw(), list[str]()
         raw.entries = _attempt("requests", incomplete, lambda: list(self._in_flight.entries()))
-        found = raw.slow = _attempt("tasks", incomplete, lambda: slow.look(
-            loop, numbers, limits.max_frames, _TASKS_S))
+        look = slow.Look(numbers, self._loop_thread_id, limits.max_frames, _TASKS_S)
+        found = raw.slow = _attempt("tasks", incomplete, lambda: look.at(loop))
+        raw.slow_numbers = [
+            entry.number for entry in raw.entries or () if entry.number in numbers]
         if found is not None:
             raw.tasks = found.tasks
             if found.threads:
@@ -170,7 +175,7 @@ class Camera:
             requests=self._requests(raw, began, sources),
             requests_total=None if raw.entries is None else len(raw.entries),
             pools=raw.slow.pools if raw.slow is not None else (),
-            slow_total=len(raw.slow.places) if raw.slow is not None else None,
+            slow_total=len(raw.slow_numbers) or None,
             process=raw.process,
             loop_lag=lag,
             profile=_profile(samples, sampled, sources) if samples and sampled else None,
@@ -185,9 +190,10 @@ class Camera:
         # The chain of the task that runs ends before the boundary: its stack has it instead.
         if raw.blocking is not None and running is not None:
             names.setdefault(raw.blocking, running)
-        waits = {
-            number: (sources.frames((place.frame,))[0] if place.frame else None, place.pool)
-            for number, place in (raw.slow.places if raw.slow is not None else {}).items()}
+        waits: dict[int, tuple[Frame | None, str | None]] = {}
+        for number in raw.slow_numbers:
+            frame, pool = raw.slow.places.get(number, _NOWHERE) if raw.slow else _NOWHERE
+            waits[number] = (sources.frames((frame,))[0] if frame else None, pool)
         return requests.listed(
             raw.entries or [], now, self._choice, raw.blocking, names, waits)
 

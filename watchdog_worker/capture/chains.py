@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from asyncio import tasks as asyncio_tasks
 from collections.abc import Iterator
 from types import CellType, CodeType
 from typing import Any, NamedTuple
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 from watchdog_worker.capture import whose
 from watchdog_worker.capture.ends import both_ends, shares
 
+_OUTER_END = 8
+_ASYNCIO_TASKS = asyncio_tasks.gather.__code__.co_filename
 # What stands between an `await` and the object it drives; each of these names that object to
 # the garbage collector only.
-_OUTER_END = 8
 _DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable",
             "coroutine_wrapper", "FutureIter"}
 
@@ -44,8 +46,8 @@ def await_chain(task: Any, max_frames: int) -> Chain:
     """A task's await chain.
 
     Goes through coroutines, generators, asynchronous generators and the objects that drive
-    them, on into tasks that are awaited, and through `gather` into its first pending child.
-    Beyond `max_frames` it is cut in the middle.
+    them, on into tasks that are awaited, through `wait_for`, `shield` and `wait` for one, and
+    through `gather` into its first pending child. Beyond `max_frames` it is cut in the middle.
     """
     links: list[Any] = []
     numbers: list[int] = []
@@ -58,7 +60,7 @@ def number_of(task: Any) -> int | None:
     """The number of the request that is the task's own; a short look at its outer end."""
     link = task.get_coro()
     for _ in range(_OUTER_END):
-        frame = _frame(link) if link is not None else None
+        frame = frame_of(link) if link is not None else None
         if frame is None:
             return None
         number = whose.number_in(frame)
@@ -71,20 +73,34 @@ def number_of(task: Any) -> int | None:
 def held_by(link: Any) -> Iterator[Any]:
     """What a suspended coroutine has in its variables and on its stack."""
     # CPython 3.10 shows it at the frame only.
-    for held in (*gc.get_referents(link), *gc.get_referents(_frame(link))):
+    for held in (*gc.get_referents(link), *gc.get_referents(frame_of(link))):
         yield held
         if type(held) is CellType:  # a variable that an inner function uses too
             yield from gc.get_referents(held)
 
 
-def started_by(links: list[Any]) -> Iterator[Any]:
-    """The tasks that these coroutines have at hand, and those in their task groups."""
+def joined_by(links: list[Any]) -> Iterator[Any]:
+    """The tasks whose end these coroutines wait for: those of a task group, or of `wait`.
+
+    A task that a coroutine has only started is not among them: it is waited for by nobody.
+    """
     for link in links:
-        for held in held_by(link):
-            if issubclass(type(held), asyncio.Task):
-                yield held
-            elif type(held).__name__ == "TaskGroup":
-                yield from list(getattr(held, "_tasks", ()))
+        frame = frame_of(link)
+        if frame is None:
+            continue
+        function, file = frame.f_code.co_name, frame.f_code.co_filename
+        if function == "__aexit__" and ("asyncio" in file or "anyio" in file):
+            yield from _tasks_in(frame.f_locals.get("self"))
+        elif function == "call_next" and "starlette" in file:
+            yield from _tasks_in(frame.f_locals.get("task_group"))
+        elif function == "_wait" and file == _ASYNCIO_TASKS:
+            yield from list(frame.f_locals.get("fs", ()))
+
+
+def _tasks_in(group: Any) -> list[Any]:
+    ours = type(group).__name__ == "TaskGroup" and (
+        type(group).__module__.partition(".")[0] in ("asyncio", "anyio"))
+    return list(getattr(group, "_tasks", ())) if ours else []
 
 
 def _frames(
@@ -93,7 +109,7 @@ def _frames(
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        frame = _frame(link)
+        frame = frame_of(link)
         if frame is not None:
             number = whose.number_in(frame)
             if number is not None:
@@ -103,18 +119,27 @@ def _frames(
         link = _next(link)
 
 
-def _frame(link: Any) -> Any:
+def frame_of(link: Any) -> Any:
+    """The frame of a coroutine or generator, None of everything else."""
     return _first_of(link, ("cr_frame", "ag_frame", "gi_frame"))
 
 
 def _next(link: Any) -> Any:
     """What `link` waits for, None at the end of the chain."""
-    if _is_future(link):
+    if is_future(link):
         return _behind_future(link)
     awaited = _first_of(link, ("cr_await", "ag_await", "gi_yieldfrom"))
     if awaited is not None:
-        return awaited
+        return _waited_for(link) or awaited
     return next(_driven(link), None) if type(link).__name__ in _DRIVERS else None
+
+
+def _waited_for(link: Any) -> Any:
+    """What `wait_for` waits for: before CPython 3.12 it awaits a future of its own instead."""
+    frame = frame_of(link)
+    if frame.f_code.co_name == "wait_for" and frame.f_code.co_filename == _ASYNCIO_TASKS:
+        return frame.f_locals.get("fut")
+    return None
 
 
 def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
@@ -125,14 +150,15 @@ def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
     return None
 
 
-def _is_future(link: Any) -> bool:
+def is_future(link: Any) -> bool:
+    """Whether it is one of asyncio's, by its type alone."""
     return issubclass(type(link), asyncio.Future)
 
 
 def _driven(link: Any) -> Iterator[Any]:
     for referent in gc.get_referents(link):
         kind = type(referent)
-        if kind.__name__ in _DRIVERS or _frame(referent) is not None or _is_future(referent):
+        if kind.__name__ in _DRIVERS or frame_of(referent) is not None or is_future(referent):
             yield referent
 
 
@@ -142,4 +168,15 @@ def _behind_future(future: Any) -> Any:
     for child in getattr(future, "_children", ()):  # gather's future
         if not child.done():
             return child
+    for cell in closures(future, "_outer_done_callback"):  # shield's
+        if is_future(cell) and cell is not future:
+            return cell
     return None
+
+
+def closures(future: Any, function: str) -> Iterator[Any]:
+    """What the done callbacks of this name have closed over."""
+    for callback, _ in getattr(future, "_callbacks", None) or ():
+        if getattr(callback, "__name__", None) == function:
+            for cell in getattr(callback, "__closure__", None) or ():
+                yield from gc.get_referents(cell)  # a cell may be empty

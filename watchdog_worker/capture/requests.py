@@ -27,31 +27,30 @@ def listed(
     blocking: int | None, task_names: Mapping[int, str],
     waits: Mapping[int, tuple[Frame | None, str | None]] = MappingProxyType({}),
 ) -> tuple[Request, ...]:
-    """The oldest first; the blocking one is never left out. `waits`: where each slow one waits,
-    and for which pool."""
-    chosen: list[Request] = []
+    """The oldest first; where not all fit, the blocking one stays before the slow ones, and these
+    before the others. `waits`: where each slow one waits, and for which pool."""
+    chosen: list[Entry] = []
+    others: list[Entry] = []
     websockets = 0
     for entry in entries:
-        if entry.number != blocking:
-            if entry.scope.get("type") == "websocket":
-                websockets += 1
-                if websockets > _MAX_WEBSOCKETS:
-                    continue
-            if len(chosen) >= choice.max_requests:
-                continue
-        request = _request(entry, now, choice, blocking, task_names)
-        if entry.number in waits:
-            frame, pool = waits[entry.number]
-            request = request._replace(slow=True, waits_at=frame, pool=pool)
-        chosen.append(request)
-    if len(chosen) > choice.max_requests:  # the blocking one is beyond the others
-        del chosen[choice.max_requests - 1]
-    return tuple(chosen)
+        if entry.number == blocking:
+            chosen.insert(0, entry)
+        elif entry.number in waits:
+            chosen.append(entry)
+        elif entry.scope.get("type") != "websocket" or websockets < _MAX_WEBSOCKETS:
+            websockets += entry.scope.get("type") == "websocket"
+            others.append(entry)
+    chosen = sorted(
+        [*chosen, *others][:choice.max_requests], key=lambda entry: entry.number)
+    return tuple(
+        _request(entry, now, choice, blocking, task_names, waits.get(entry.number))
+        for entry in chosen)
 
 
 def _request(
     entry: Entry, now: float, choice: Choice,
     blocking: int | None, task_names: Mapping[int, str],
+    wait: tuple[Frame | None, str | None] | None,
 ) -> Request:
     scope = entry.scope
     path = str(scope.get("path", ""))
@@ -66,9 +65,13 @@ def _request(
         client=_client(scope.get("client")),
         age_s=round(max(0.0, now - entry.began), 3),
         blocking=entry.number == blocking,
-        response_started=_started(entry.send),
+        response_started=_state(entry.send, "response_started"),
+        response_complete=_state(entry.send, "response_complete") or None,
         task=task_names.get(entry.number),
         headers=_headers(scope.get("headers"), choice.headers) or None,
+        slow=wait is not None or None,
+        waits_at=wait and wait[0],
+        pool=wait and wait[1],
     )
 
 
@@ -79,11 +82,10 @@ def _client(address: Any) -> str | None:
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 
 
-def _started(send: Any) -> bool | None:
-    """Whether the response has begun, from the server's object that `send` belongs to."""
-    server_side = getattr(send, "__self__", None)
-    started = getattr(server_side, "response_started", None)
-    return started if isinstance(started, bool) else None
+def _state(send: Any, name: str) -> bool | None:
+    """How far the response is, from the server's object that `send` belongs to."""
+    state = getattr(getattr(send, "__self__", None), name, None)
+    return state if isinstance(state, bool) else None
 
 
 def _headers(pairs: Any, names: tuple[str, ...]) -> dict[str, str]:

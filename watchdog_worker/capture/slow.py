@@ -1,29 +1,30 @@
 """Where slow requests wait. Runs in the monitor thread, on a healthy loop.
 
 Only what belongs to these requests is read: a report about one request is not to cost a picture
-of the whole process.
+of the whole process. What cannot be read of one of them is missing, and the others are told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
 
-from watchdog_worker.capture import appcode, pools, stacks, tasks
+from watchdog_worker.capture import appcode, pools, stacks, tasks, whose
+from watchdog_worker.capture.chains import Chain, await_chain, joined_by, number_of
 from watchdog_worker.capture.stacks import RawFrame
 from watchdog_worker.model import ThreadPool
 
-_JOINS = {"__aexit__", "_wait", "wait", "gather", "call_next"}
-"""Who stands here waits for tasks that it has started, and they say more."""
 _DEEP = 1000
+_MAX_JOINED = 100
 
 
 class Place(NamedTuple):
     """Where a request waits."""
 
     frame: RawFrame | None
-    pool: str | None
+    pool: str | None = None
     """The name of the pool that it waits for."""
 
 
@@ -32,76 +33,106 @@ class RawSlow(NamedTuple):
 
     tasks: tasks.RawTasks
     places: dict[int, Place]
-    """By the number of each request of which a task was found."""
+    """By number, of those of which a task was found."""
     pools: tuple[ThreadPool, ...]
     threads: frozenset[int]
     """The threads of these pools that are at work, by their idents."""
 
 
-def look(
-    loop: asyncio.AbstractEventLoop, numbers: Collection[int], max_frames: int, budget_s: float
-) -> RawSlow:
-    """The tasks of these requests, and the pools that they wait for."""
-    found = tasks.of_requests(loop, numbers, max_frames, budget_s)
-    groups = tasks.Groups(max_frames)
-    by_request: dict[int, list[_TaskPlace]] = {}
-    waits: list[pools.Wait] = []
-    for each in found:
-        groups.add(each.name, each.chain)
-        wait = pools.wait_of(each.chain)
-        if wait is not None:
-            waits.append(wait)
-        by_request.setdefault(each.number, []).append(_TaskPlace.of(each, wait))
-    return RawSlow(
-        tasks.RawTasks(len(found), groups.ordered(), 0,
-                       {each.number: each.name for each in found if each.own}),
-        {number: _telling(places) for number, places in by_request.items()},
-        tuple({wait.pool.name: wait.pool for wait in waits}.values()),
-        frozenset().union(*(wait.threads for wait in waits)),
-    )
-
-
-class _TaskPlace(NamedTuple):
-    """Where one task of a request is."""
+class _Seen(NamedTuple):
+    """One task of a request."""
 
     place: Place
     in_app: bool
-    own: bool
-    joins: bool
-    depth: int
-
-    @classmethod
-    def of(cls, task: tasks.OfRequest, wait: pools.Wait | None) -> _TaskPlace:
-        frames = [RawFrame(code, line) for code, line in task.chain.frames]
-        app_frame = _innermost_app(frames)
-        if wait is not None and wait.thread is not None:
-            stack = stacks.stack_of(wait.thread, _DEEP)
-            app_frame = _innermost_app(stack.frames if stack else ()) or app_frame
-        place = Place(app_frame or (frames[-1] if frames else None), wait and wait.pool.name)
-        return cls(place, app_frame is not None, task.own, _joins(frames), len(frames))
+    chain: Chain
 
 
-def _telling(tasks_: list[_TaskPlace]) -> Place:
-    """The place that tells most about one request."""
-    tasks_.sort(key=lambda task: (not task.own, -task.depth))
-    own, started = tasks_[0], tasks_[1:]
-    if own.joins or not own.in_app:
-        for task in started:
-            if task.in_app:
-                return task.place
-    return own.place
+class Look:
+    """One look at these requests, for at most `budget_s` seconds."""
+
+    def __init__(
+        self, numbers: Collection[int], loop_thread_id: int, max_frames: int, budget_s: float
+    ) -> None:
+        self._numbers, self._loop_thread_id = numbers, loop_thread_id
+        self._max_frames, self._deadline = max_frames, monotonic() + budget_s
+        self._groups = tasks.Groups(max_frames)
+        self._names: dict[int, str] = {}
+        self._places: dict[int, Place] = {}
+        self._pools: dict[str, ThreadPool] = {}
+        self._threads: set[int] = set()
+        self._unread = 0
+
+    def at(self, loop: asyncio.AbstractEventLoop) -> RawSlow:
+        """What is seen. Raises RuntimeError if the set of tasks never held still."""
+        running = whose.running(self._loop_thread_id)
+        if running is not None and running in self._numbers:
+            self._places[running] = Place(_app_frame_of(self._loop_thread_id))
+        own = dict(self._own_tasks(tasks.all_of(loop)))
+        with pools.Pools() as known:
+            for number, task in own.items():
+                if monotonic() > self._deadline:
+                    self._unread += 1
+                    continue
+                try:
+                    self._names[number] = tasks.name_of(task)
+                    place = self._look_at(task, known, own).place
+                    if number not in self._places:
+                        self._places[number] = place
+                except Exception:  # it moved while we looked, or is of foreign make
+                    self._unread += 1
+        return RawSlow(
+            tasks.RawTasks(len(own), self._groups.ordered(), self._unread, self._names),
+            self._places, tuple(self._pools.values()), frozenset(self._threads))
+
+    def _own_tasks(self, found: list[Any]) -> Iterator[tuple[int, Any]]:
+        """The task of each request; first of all, so that none is taken for another one's."""
+        for task in found:
+            try:
+                number = number_of(task)
+            except Exception:
+                continue
+            if number is not None and number in self._numbers:
+                yield number, task
+
+    def _look_at(self, task: Any, known: pools.Pools, own: dict[int, Any]) -> _Seen:
+        """The task, and if it only waits for others to end, the deepest of those."""
+        seen = self._add(task, known)
+        others = {id(other) for other in own.values()}
+        best: _Seen | None = None
+        waiting, passed = list(joined_by(seen.chain.links)), {id(task)}
+        while waiting and len(passed) < _MAX_JOINED and monotonic() < self._deadline:
+            joined = waiting.pop()
+            if id(joined) in passed or id(joined) in others or joined.done():
+                continue
+            passed.add(id(joined))
+            started = self._add(joined, known)
+            waiting += joined_by(started.chain.links)
+            if started.in_app and (
+                    best is None or len(started.chain.frames) > len(best.chain.frames)):
+                best = started
+        return best or seen
+
+    def _add(self, task: Any, known: pools.Pools) -> _Seen:
+        chain = await_chain(task, self._max_frames)
+        self._groups.add(tasks.name_of(task), chain)
+        wait = known.wait_of(chain)
+        frames = [RawFrame(code, line) for code, line in chain.frames]
+        frame = _innermost_app(frames)
+        in_app = frame is not None
+        if wait is not None:
+            self._pools[wait.pool.name] = wait.pool
+            self._threads |= wait.threads
+            if wait.thread is not None:
+                frame = _app_frame_of(wait.thread) or frame
+        place = Place(frame or (frames[-1] if frames else None), wait and wait.pool.name)
+        return _Seen(place, in_app, chain)
+
+
+def _app_frame_of(thread: int) -> RawFrame | None:
+    stack = stacks.stack_of(thread, _DEEP)
+    return _innermost_app(stack.frames) if stack is not None else None
 
 
 def _innermost_app(frames: Sequence[RawFrame]) -> RawFrame | None:
     return next((frame for frame in reversed(frames)
                  if appcode.is_application(frame.code.co_filename)), None)
-
-
-def _joins(frames: Sequence[RawFrame]) -> bool:
-    """Whether it stands in a join, below the last frame of the application."""
-    for frame in reversed(frames):
-        if frame.code.co_name in _JOINS:
-            return True
-        if appcode.is_application(frame.code.co_filename):
-            break
-    return False

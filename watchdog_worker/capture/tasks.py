@@ -7,18 +7,17 @@ be read is counted and left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
-from watchdog_worker.capture.chains import Chain, await_chain, number_of, started_by
+from watchdog_worker.capture.chains import Chain, await_chain, is_future
 from watchdog_worker.capture.ends import shares
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawFrame
 
 _MAX_NAMES = 5
 _NAME_CHARS = 100
-_MAX_FOLLOWED = 5000
 
 
 class RawGroup:
@@ -44,15 +43,6 @@ class RawTasks(NamedTuple):
     """The names of the tasks that handle requests, by the request's number."""
 
 
-class OfRequest(NamedTuple):
-    """A task of a request: its own, or one that it has started."""
-
-    number: int
-    name: str
-    own: bool
-    chain: Chain
-
-
 def all_tasks(
     loop: asyncio.AbstractEventLoop, max_frames: int, budget_s: float
 ) -> RawTasks:
@@ -60,13 +50,13 @@ def all_tasks(
 
     Raises RuntimeError if the set of tasks never held still long enough to be copied.
     """
-    tasks, current = _tasks(loop), asyncio.current_task(loop)
+    tasks, current = all_of(loop), asyncio.current_task(loop)
     groups = Groups(max_frames)
     of_requests: dict[int, str] = {}
     read = 0
     for task in _in_time(tasks, budget_s):
         try:
-            name, chain = _name(task), await_chain(task, max_frames)
+            name, chain = name_of(task), await_chain(task, max_frames)
             groups.add(name, chain, task is current)
             read += 1
             if chain.number is not None:
@@ -76,39 +66,8 @@ def all_tasks(
     return RawTasks(len(tasks), groups.ordered(), len(tasks) - read, of_requests)
 
 
-def of_requests(
-    loop: asyncio.AbstractEventLoop, numbers: Container[int], max_frames: int, budget_s: float
-) -> list[OfRequest]:
-    """The tasks of these requests, each with those that it has started.
-
-    Raises RuntimeError as `all_tasks` does.
-    """
-    found: list[OfRequest] = []
-    seen: set[int] = set()
-    for task in _in_time(_tasks(loop), budget_s):
-        try:
-            number = number_of(task)
-            if number is not None and number in numbers:
-                _follow(task, number, True, max_frames, seen, found)
-        except BaseException:  # as above
-            pass
-    return found
-
-
-def _follow(
-    task: Any, number: int, own: bool, max_frames: int, seen: set[int], found: list[OfRequest]
-) -> None:
-    """The task, and those that its coroutines have at hand: their number is limited."""
-    if id(task) in seen or task.done() or len(seen) > _MAX_FOLLOWED:
-        return
-    seen.add(id(task))
-    chain = await_chain(task, max_frames)
-    found.append(OfRequest(number, _name(task), own, chain))
-    for started in started_by(chain.links):
-        _follow(started, number, False, max_frames, seen, found)
-
-
-def _tasks(loop: asyncio.AbstractEventLoop) -> list[Any]:
+def all_of(loop: asyncio.AbstractEventLoop) -> list[Any]:
+    """The loop's tasks. Raises RuntimeError if their set never holds still."""
     # all_tasks() retries on its own while the set changes, and gives up after 1,000 times.
     return list(asyncio.all_tasks(loop))
 
@@ -121,7 +80,8 @@ def _in_time(tasks: list[Any], budget_s: float) -> Iterator[Any]:
         yield task
 
 
-def _name(task: Any) -> str:
+def name_of(task: Any) -> str:
+    """A task's name, cut."""
     return str(task.get_name())[:_NAME_CHARS]
 
 
@@ -155,7 +115,7 @@ class Groups:
 
 def _describe(awaited: Any) -> str | None:
     """What ends an await chain, in a few words and without its repr."""
-    if not issubclass(type(awaited), asyncio.Future):
+    if not is_future(awaited):
         return None
     children = getattr(awaited, "_children", None)
     if children is not None:

@@ -14,8 +14,8 @@ def explain(snapshot: Snapshot) -> Diagnosis | None:
         return None
     return Diagnosis(
         summary=(
-            f"all {pool.total} threads of the pool {pool.name} are at work and {pool.waiting} "
-            "calls wait for one; the loop itself is free"),
+            f"the thread pool {pool.name} has no thread free: {pool.borrowed} of {pool.total} at "
+            f"work, {pool.waiting} waiting for one; the loop itself is free"),
         remedy=(
             "look at what the threads wait for, below: a timeout there, or fewer calls that take "
             "long, helps all; where they are only many, give the pool more threads"

@@ -7,6 +7,8 @@ to structured logs, to alerts.
 from __future__ import annotations
 
 import os
+import re
+from urllib.parse import quote
 
 from watchdog_worker.model import (
     ContextLeak,
@@ -22,6 +24,7 @@ from watchdog_worker.render.plain import plain
 
 
 _PATH_CHARS = 200
+_SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 
 def headline(
@@ -67,7 +70,7 @@ def _slow(snapshot: Snapshot) -> str:
     first = next((request for request in snapshot.requests if request.slow), None)
     if first is None:
         return "watchdog slow request"
-    line = f"watchdog slow request: {name(first)}, {first.age_s:.1f} s"
+    line = f"watchdog slow request: {request_name(first)}, {first.age_s:.1f} s"
     if first.waits_at is not None:
         line += f", waiting at {place(first.waits_at)}"
     for pool in snapshot.pools:
@@ -82,13 +85,16 @@ def _leak(context: ContextLeak, snapshot: Snapshot) -> str:
     opening = f"watchdog ContextVar {context.variable}"
     if context.origin == "startup":
         return f"{opening} is shared by all requests: one {context.type} for the whole process"
-    request = f"{name(snapshot.requests[0])} " if snapshot.requests else "a request "
+    request = f"{request_name(snapshot.requests[0])} " if snapshot.requests else "a request "
     return f"{opening} would have crossed: {request}was kept from another request's {context.type}"
 
 
-def name(request: Request) -> str:
+def request_name(request: Request) -> str:
     """A request in one line; not yet safe."""
-    return f"{request.method or request.type} {request.path[:_PATH_CHARS]}"
+    path = request.path[:_PATH_CHARS]
+    if not _SIMPLE_PATH.fullmatch(path):  # it could pass for more than a path
+        path = quote(path, safe="/:@!$&'()*+;=~?%", errors="replace")
+    return f"{request.method or request.type} {path}"
 
 
 def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
@@ -110,7 +116,7 @@ def _phase(stall: Stall) -> str:
 def _handling(request: Request | None) -> str:
     if request is None:
         return ""
-    return f", handling {name(request)}"
+    return f", handling {request_name(request)}"
 
 
 def _kill(kill_in_s: float) -> str:

@@ -7,7 +7,7 @@ import re
 # Control characters (C0, DEL, C1), line and paragraph separators, the marks that turn the
 # direction of writing, invisible marks, and lone surrogates, which no encoder would take.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\ufeff"
+    "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\u200b\ufeff"
     "\ud800-\udfff]")
 
 

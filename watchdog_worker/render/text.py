@@ -23,7 +23,7 @@ from watchdog_worker.model import (
     ThreadStack,
     telling_frame,
 )
-from watchdog_worker.render.headline import place, short_path
+from watchdog_worker.render.headline import place, request_name, short_path
 from watchdog_worker.render.plain import plain
 
 
@@ -59,7 +59,7 @@ def _body(report: Report) -> Iterator[str]:
     yield from _requests(snapshot)
     yield from _threads(snapshot)
     if snapshot.tasks is not None:
-        yield from _tasks(snapshot.tasks)
+        yield from _tasks(snapshot.tasks, snapshot.slow_total is not None)
     yield from _figures(snapshot)
     for sentence in snapshot.incomplete:
         yield f"not captured: {plain(sentence)}"
@@ -94,6 +94,9 @@ def _profile(profile: Profile) -> Iterator[str]:
 
 
 def _pools(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.slow_ended:
+        yield (f"{_count(snapshot.slow_ended, 'slow request')} ended without being told "
+               "(watchdog_stall_rate_limit)")
     for pool in snapshot.pools:
         yield ""
         of = "" if pool.total is None else f" of {pool.total}"
@@ -106,7 +109,7 @@ def _requests(snapshot: Snapshot) -> Iterator[str]:
         return
     yield ""
     if snapshot.requests_total is not None:
-        yield f"{snapshot.requests_total} requests in flight:"
+        yield f"{_count(snapshot.requests_total, 'request')} in flight:"
     for request in snapshot.requests:
         mark = ">" if request.blocking or request.slow else " "
         yield f"{mark} {plain(', '.join(_request(request)))}"
@@ -119,13 +122,15 @@ def _requests(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _request(request: Request) -> Iterator[str]:
-    yield f"{request.method or request.type} {request.path}"
+    yield request_name(request)
     yield f"{request.age_s:.2f} s"
     if request.blocking:
         yield "holds the loop"
     if request.slow:
         yield "slow"
-    if request.response_started is not None:
+    if request.response_complete:
+        yield "response complete"
+    elif request.response_started is not None:
         yield "response begun" if request.response_started else "no response yet"
     if request.client is not None:
         yield f"from {request.client}"
@@ -202,9 +207,13 @@ def _frames(frames: tuple[Frame, ...], total: int | None = None) -> Iterator[str
             yield f"  ... {frame.omitted}{of} frames left out (watchdog_max_frames) ..."
 
 
-def _tasks(tasks: Tasks) -> Iterator[str]:
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _tasks(tasks: Tasks, of_slow: bool) -> Iterator[str]:
     yield ""
-    yield f"{tasks.total} tasks:"
+    yield f"{_count(tasks.total, 'task')}{' of slow requests' if of_slow else ''}:"
     for group in tasks.groups:
         names = ", ".join(plain(name) for name in group.names)
         more = ", ..." if group.count > len(group.names) else ""

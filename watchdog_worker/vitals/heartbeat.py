@@ -119,6 +119,11 @@ class Heartbeat:
         """The lateness of all beats so far; any thread."""
         return LoopLag(LAG_BOUNDS, tuple(self._counts), round(self._sum, 6), round(self._max, 6))
 
+    @property
+    def late_s(self) -> float:
+        """By how many seconds all beats so far have come late, in all; any thread."""
+        return self._sum
+
     def tell_arbiter(self, now: float) -> None:
         """Notify, in the phases in which it is due. The monitor calls it too, for a loop that is
         busy with many callbacks and gets round to neither a timer nor a request."""
