@@ -16,6 +16,15 @@ from watchdog_worker import settings
 from watchdog_worker.kinds import InvalidValue
 
 
+class Asleep:
+    async def __call__(self, worker: Any, report: Any) -> None:
+        """Nobody awaits it."""
+
+
+def yields(worker: Any, report: Any) -> Any:
+    yield
+
+
 async def asleep(worker: Any, report: Any) -> None:
     """A hook that nobody would await."""
 
@@ -45,7 +54,7 @@ BAD: dict[str, list[Any]] = {
     "request_headers": ["x-id", ["x id"], [1], None],
     "dump_signal": ["SIGUSR1", "SIGIOT", "SIGCLD", "SIGPOLL", "SIGKILL", "SIGTERM", "SIGNONE", 12],
     "contextvars": [None, {"a": None}, {"a:b": 3}, {1: None}, {"a:b": lambda x: x}],
-    "on_report": [3, lambda: None, "os.path", asleep],
+    "on_report": [3, lambda: None, "os.path", asleep, Asleep(), yields],
     "context_policy": ["keep"],
 }
 

@@ -6,7 +6,7 @@ import decimal
 import enum
 import sys
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
@@ -62,6 +62,43 @@ class Unaskable(metaclass=Strange):
     """An object of a class that cannot be asked."""
 
 
+Homeless: Any = eval("type('Homeless', (), {})", {"type": type})
+"""A class that is of no module."""
+
+
+class Answering:
+    """What has methods and no data is a service, and no box."""
+
+    def __call__(self) -> int:
+        return 1
+
+
+class Asked(MutableMapping[str, int]):
+    """Whoever asks whether something is a subclass of a mutable mapping asks this class too."""
+
+    asked = 0
+
+    @classmethod
+    def __subclasshook__(cls, kind: type) -> Any:
+        cls.asked += 1
+        return NotImplemented
+
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+    def __setitem__(self, key: str, value: int) -> None:
+        pass
+
+    def __delitem__(self, key: str) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 @pytest.fixture
 def shop() -> Iterator[ModuleType]:
     """A module of the application that makes variables."""
@@ -90,9 +127,11 @@ def test_what_requests_can_write_to_is_told(shop: ModuleType) -> None:
     values: dict[str, object] = {
         "a": {}, "b": [], "c": set(), "d": deque(), "e": defaultdict(list), "f": bytearray(),
         "g": SimpleNamespace(), "h": State(), "i": Slotted(), "j": Data(), "k": Unaskable(),
+        "l": Asked(),
     }
+    asked = Asked.asked
     told = shared(shop, values)
-    assert set(told) == set(values)
+    assert set(told) == set(values) and Asked.asked == asked
     assert (told["a"], told["d"]) == ("dict", "collections.deque")
     assert told["h"] == f"{__name__}.State"
 
@@ -101,7 +140,7 @@ def test_what_nobody_can_write_to_is_not(shop: ModuleType) -> None:
     """Nor what a library has made to be shared."""
     values: tuple[object, ...] = (
         None, "x", 1, (), frozenset(), Frozen(), Pair([]), Colour.RED, State, len, Empty(),
-        ValueError(), decimal.Decimal(1), sys, lambda: 1, InFlight())
+        ValueError(), decimal.Decimal(1), sys, lambda: 1, InFlight(), Homeless(), Answering())
     assert shared(shop, {f"v{at}": value for at, value in enumerate(values)}) == {}
 
 
@@ -124,7 +163,7 @@ def test_a_default_is_told_where_the_application_has_it(shop: ModuleType) -> Non
         inner: ContextVar[list[int]] = ContextVar("inner", default=[])
 
     Keeper.__module__ = shop.__name__
-    shop.Keeper = Keeper  # type: ignore[attr-defined]
+    shop.Keeper, shop.Homeless = Keeper, Homeless  # type: ignore[attr-defined]
     for name in ("plain", "hidden", "renewed"):
         setattr(shop, name, ContextVar[Any](name, default={}))
     context = Context()
@@ -166,7 +205,12 @@ def test_instrumentation_is_left_alone() -> None:
     owner = ModuleType("sentry_sdk.scope")
     owner.current = ContextVar[int]("current_scope")  # type: ignore[attr-defined]
     sys.modules[owner.__name__] = owner
+    importer = ModuleType("a_shop_that_imports")
+    importer.__file__ = __file__
+    importer.scope = owner.current  # type: ignore[attr-defined]
+    sys.modules[importer.__name__] = importer
     assert told(owner.current, int) == []
+    del sys.modules[importer.__name__]
     del sys.modules[owner.__name__]
     assert told(ContextVar("decimal_context"), decimal.Context) == []
     theirs = type("Context", (dict,), {"__module__": "opentelemetry.context.context"})

@@ -214,6 +214,69 @@ def test_a_task_factory_gets_the_request_in_its_context() -> None:
     run(main())
 
 
+def test_what_gives_something_to_await_is_said_and_left(recwarn: pytest.WarningsRecorder) -> None:
+    """It looked like a plain function."""
+    async def late(*arguments: Any) -> None:
+        raise AssertionError("nobody awaits it")
+
+    def generator(scope: Any) -> Any:
+        yield 1
+
+    async def application() -> None:
+        assert user.get("unset") == "unset"
+
+    async def main() -> None:
+        it = Fixture(Plan("startup", {user: lambda: late()}, generator, late), application)
+        for _ in range(2):
+            await it.request(it.baseline)
+        assert [line.partition(":")[0] for line in it.said] == [
+            "watchdog_contextvars, user", "watchdog_on_request_start", "watchdog_on_request_end"]
+        gc.collect()
+
+    run(main())
+    assert not recwarn.list
+
+
+def test_what_the_application_returns_is_returned() -> None:
+    """The server says what is wrong with it."""
+    async def application() -> None:
+        pass
+
+    async def returns(scope: Any, receive: Any, send: Any) -> int:
+        return 42
+
+    async def main() -> None:
+        it = Fixture(Plan(), application)
+        it.boundary._application = returns
+        assert await it.request(it.baseline) == 42  # type: ignore[func-returns-value]
+        assert await it.request(it.foreign) == 42  # type: ignore[func-returns-value]
+        assert await it.request(it.foreign, "lifespan") == 42  # type: ignore[func-returns-value]
+
+    run(main())
+
+
+def test_the_server_reads_on_in_a_context_that_is_right() -> None:
+    """And the request that comes there is told of what it would have had, and keeps nothing."""
+    found: list[Any] = []
+
+    async def application() -> None:
+        found.append((seen(), asyncio.current_task(), set(copy_context().values())))
+
+    async def main() -> None:
+        it = Fixture(Plan(), application)
+        assert it.baseline.copy().run(it.contexts.to_read_in) is None
+        context = it.foreign.run(it.contexts.to_read_in)
+        assert context is not None and context.get(boot) == "boot" and user not in context
+        task = it.request(context)
+        await task
+        assert found == [((None, "boot"), task, {"boot", None})]
+        assert [(each.variable, each.type) for each in it.contexts.crossed] == [(user, str)]
+        context = it.foreign.run(it.contexts.to_read_in)
+        assert context is not None and list(context.values()) == ["boot"]  # it has been told
+
+    run(main())
+
+
 def test_hooks_run_around_the_application_whatever_happens() -> None:
     """In the request's context; the first failure of each is said."""
     order: list[Any] = []
