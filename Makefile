@@ -13,7 +13,7 @@ help:
 	@echo "make demo    a real gunicorn, blocked on purpose, killed and explained (15 s)"
 	@echo "make test    all tests"
 	@echo "make check   flake8 and mypy"
-	@echo "make bench   what the watchdog costs: pictures, idle, import"
+	@echo "make bench   what the watchdog costs: pictures, idle, import, requests (5 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"
@@ -36,6 +36,8 @@ demo: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench.dump
 	$(BIN)/python -m tests.bench.idle
+	$(BIN)/python -m tests.bench.boundary
+	$(BIN)/python -m tests.bench.requests
 
 kills: $(READY)
 	$(BIN)/python -m tests.bench.kills

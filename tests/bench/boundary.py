@@ -3,7 +3,7 @@
     python -m tests.bench.boundary [--rounds 60] [--requests 2000]
 
 uvicorn's own protocol (httptools, on uvloop) is fed requests through a transport in memory, with
-the smallest application there is: bare, and behind our boundary with all defaults, in turns. The
+the smallest application there is: bare, and as our worker has it with all defaults, in turns. The
 difference is the boundary's, in nanoseconds and as a share of what uvicorn does for a request.
 Then the memory that a request in flight takes beyond uvicorn's own.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import statistics
 import sys
 import time
@@ -29,6 +30,7 @@ from watchdog_worker.vitals.boundary import Boundary
 from watchdog_worker.vitals.context import Contexts, Plan
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
+from watchdog_worker.vitals.protocol import isolated
 
 REQUEST = b"GET /7?q=x HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n"
 IN_FLIGHT = 2000
@@ -60,21 +62,22 @@ class Memory(asyncio.Transport):
         pass
 
 
-def behind_the_boundary(application: Application) -> Application:
-    """As the worker has it with all defaults."""
-    heartbeat, in_flight = Heartbeat(0.5, lambda: None, print), InFlight()
-    heartbeat.start(asyncio.get_running_loop())
-    heartbeat.serve()
-    return Boundary(application, heartbeat, in_flight, Contexts(Plan(), in_flight, print))
-
-
 class Server:
-    """uvicorn's protocol around an application."""
+    """uvicorn's protocol around an application; `ours`: as our worker has it by default."""
 
-    def __init__(self, application: Application) -> None:
-        self._config = Config(application, http="httptools", log_config=None, lifespan="off")
-        self._config.load()
-        self._config.loaded_app = application
+    def __init__(self, application: Application, ours: bool = False) -> None:
+        config = self._config = Config(
+            application, http="httptools", log_config=None, lifespan="off")
+        config.load()
+        config.loaded_app = application
+        if ours:
+            heartbeat, in_flight = Heartbeat(0.5, lambda: None, print), InFlight()
+            heartbeat.start(asyncio.get_running_loop())
+            heartbeat.serve()
+            contexts = Contexts(Plan(), in_flight, print)
+            config.loaded_app = Boundary(application, heartbeat, in_flight, contexts)
+            config.http_protocol_class = isolated(
+                config.http_protocol_class, contexts, on_uvloop=True)
         self._state = ServerState()
         self._protocol, self.transport = self.connect()
 
@@ -99,7 +102,7 @@ class Server:
 
 async def costs(rounds: int, requests: int) -> tuple[list[float], list[float]]:
     """Nanoseconds a request, bare and behind the boundary, round for round."""
-    bare, ours = Server(hello.raw), Server(behind_the_boundary(hello.raw))
+    bare, ours = Server(hello.raw), Server(hello.raw, ours=True)
     await bare.serve(requests)
     await ours.serve(requests)
     found = []
@@ -110,12 +113,12 @@ async def costs(rounds: int, requests: int) -> tuple[list[float], list[float]]:
     return [each[0] for each in found], [each[1] for each in found]
 
 
-async def bytes_in_flight(wrap: Callable[[Application], Application]) -> float:
+async def bytes_in_flight(ours: bool) -> float:
     """Memory that a request takes that waits in the application."""
     async def waits(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(3600)
 
-    server = Server(wrap(waits))
+    server = Server(waits, ours)
     connections = [server.connect()[0] for _ in range(IN_FLIGHT)]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -140,8 +143,7 @@ async def run(rounds: int, requests: int) -> None:
     print(f"boundary: median {statistics.median(extra):.0f} ns a request (10 to 90 % of {rounds} "
           f"rounds from {low:.0f} to {high:.0f}), {share:.1%} of the "
           f"{statistics.median(bare) / 1000:.1f} us that uvicorn takes in memory")
-    theirs = await bytes_in_flight(lambda application: application)
-    own = await bytes_in_flight(behind_the_boundary)
+    theirs, own = await bytes_in_flight(False), await bytes_in_flight(True)
     print(f"memory of a request in flight: {own - theirs:.0f} bytes more than uvicorn's "
           f"{theirs:.0f}")
 
@@ -151,8 +153,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
-    uvloop.install()
-    asyncio.run(run(arguments.rounds, arguments.requests))
+    logging.disable(logging.CRITICAL)
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(run(arguments.rounds, arguments.requests))
+    loop.close()
     return 0
 
 

@@ -19,26 +19,30 @@ def isolated(protocol: Any, contexts: Contexts, on_uvloop: bool) -> Any:
     context of the one that has just been answered. On asyncio, a body that paused the reading
     has it resumed in the context of its request; uvloop reads on in that of the connection.
     """
-    if not hasattr(protocol, "on_response_complete"):
+    if not (hasattr(protocol, "on_response_complete") and hasattr(protocol, "data_received")):
         return protocol
+
+    complete, receive = protocol.on_response_complete, protocol.data_received
 
     class Isolated(protocol):  # type: ignore[misc]
         def on_response_complete(self) -> None:
-            # httptools' protocol knows whether another request waits.
-            if getattr(self, "pipeline", True):
-                context = contexts.to_read_in()
-                if context is not None:
-                    context.run(protocol.on_response_complete, self)
-                    return
-            protocol.on_response_complete(self)
+            try:
+                waiting = self.pipeline
+            except AttributeError:  # only httptools' protocol knows whether a request waits
+                waiting = True
+            context = contexts.to_read_in() if waiting else None
+            if context is None:
+                complete(self)
+            else:
+                context.run(complete, self)
 
     class ReadsIsolated(Isolated):
         def data_received(self, data: bytes) -> None:
             context = contexts.to_read_in()
             if context is None:
-                protocol.data_received(self, data)
+                receive(self, data)
             else:
-                context.run(protocol.data_received, self, data)
+                context.run(receive, self, data)
 
     isolated = Isolated if on_uvloop and not contexts.reads_elsewhere else ReadsIsolated
     isolated.__name__, isolated.__qualname__ = protocol.__name__, protocol.__qualname__
