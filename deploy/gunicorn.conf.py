@@ -17,3 +17,9 @@ watchdog_stall_threshold = 1.0
 
 # One line of JSON a report instead of a readable block.
 # watchdog_log_format = "json"
+
+# A request that takes longer, while the loop is free, is told with the line at which it waits.
+# watchdog_slow_request_threshold = 10
+
+# Values that every request is to have for itself; None: unset.
+# watchdog_contextvars = {"shop.context:cart": dict, "shop.context:session": None}
