@@ -144,7 +144,8 @@ class Camera:
     def request(self, entry: Entry) -> Snapshot:
         """A snapshot of nothing but one request as it came; it may have ended."""
         listed = requests.listed([entry], entry.began, self._choice, None, {})
-        return Snapshot(requests=tuple(each._replace(response_started=None) for each in listed))
+        return Snapshot(requests=tuple(
+            each._replace(response_started=None, response_complete=None) for each in listed))
 
     def develop_samples(self, samples: Samples) -> Snapshot:
         """A snapshot of nothing but the profile, for a stall that is over."""

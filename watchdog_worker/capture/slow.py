@@ -65,8 +65,9 @@ class Look:
     def at(self, loop: asyncio.AbstractEventLoop) -> RawSlow:
         """What is seen. Raises RuntimeError if the set of tasks never held still."""
         running = whose.running(self._loop_thread_id)
-        if running is not None and running in self._numbers:
-            self._places[running] = Place(_app_frame_of(self._loop_thread_id))
+        frame = _app_frame_of(self._loop_thread_id)
+        if running is not None and running in self._numbers and frame is not None:
+            self._places[running] = Place(frame)
         own = dict(self._own_tasks(tasks.all_of(loop)))
         with pools.Pools() as known:
             for number, task in own.items():

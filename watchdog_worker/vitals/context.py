@@ -32,11 +32,15 @@ _MAX_CROSSED = 20
 Hook = Callable[[Scope], object]
 Factory = Callable[[], object]
 Values = dict[ContextVar[Any], Any]
+Types = dict[ContextVar[Any], type]
 Run = Callable[[], Coroutine[Any, Any, Any]]
 _MISSING = object()
 
-_KEPT_FROM: ContextVar[Values | None] = ContextVar("watchdog_kept_from")
-"""What the request that is read next would have inherited: it is told when that request enters."""
+_KEPT_FROM: ContextVar[Types | None] = ContextVar("watchdog_kept_from")
+"""What the request that is read next would have inherited: it is told when that request enters.
+
+Types and no values: a reader's context lives as long as its connection.
+"""
 
 
 class Crossed(NamedTuple):
@@ -168,22 +172,22 @@ class Contexts:
         return {variable: value for variable, value in values.items()
                 if variable not in self._unset}
 
-    def _inherited(self, context: Context) -> Values:
+    def _inherited(self, context: Context) -> Types:
         """What a request would get from this context that another request has left there."""
         if self.policy == INHERIT or len(self._told) >= _MAX_CROSSED:
             return {}
         return {
-            variable: value for variable, value in context.items()
+            variable: type(value) for variable, value in context.items()
             if variable not in self._told and variable not in self.renewed
             and variable is not _KEPT_FROM
             and self.baseline.get(variable, _MISSING) is not value}
 
-    def _tell(self, inherited: Values, number: int) -> None:
-        for variable, value in inherited.items():
+    def _tell(self, inherited: Types, number: int) -> None:
+        for variable, kind in inherited.items():
             if variable not in self._told and len(self._told) < _MAX_CROSSED:
                 self._told.add(variable)
                 request = Entry(number, *self._in_flight.requests[number])
-                self.crossed.append(Crossed(variable, type(value), request))
+                self.crossed.append(Crossed(variable, kind, request))
 
     def _attempt(self, name: str, do: Callable[..., object], *arguments: object) -> None:
         """Run foreign code whose failure is said once and costs the request nothing."""
