@@ -16,7 +16,7 @@ _SLOW_LOOK_S = 0.1
 """No more often than that for a slow request that cannot be told yet."""
 _DEAD_S = 0.05
 """Beats that came later than this in all since the last look: the loop could not run."""
-_DEAD_KEPT = 100
+_DEAD_KEPT = 1000
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
@@ -60,6 +60,8 @@ class Signs(NamedTuple):
     """When the oldest request began that is in flight and has not been told to be slow."""
     beats_late_s: float = 0.0
     """By how much all beats so far have come late, in all."""
+    last_beat: float | None = None
+    """When the last of them came: only a beat shows how long the loop was kept from it."""
     gap: tuple[float, float] | None = None
     """The last time without a sign of life that was longer than a heartbeat."""
     leaks: bool = False
@@ -228,15 +230,16 @@ def _note_dead(signs: Signs, state: State, late_s: float) -> State:
     """Keep the time since the last look in which the loop could not run, as far as it shows."""
     late, gap = signs.beats_late_s - state.beats_late_s, signs.gap
     dead = list(state.dead)
-    if late > _DEAD_S:
+    if late > _DEAD_S and signs.last_beat is not None:
+        dead.append((signs.last_beat - late, signs.last_beat))
         if gap is not None and gap[1] > state.looked_at:
             dead.append(gap)
-        else:
-            dead.append((signs.now - late, signs.now))
-    if late_s > _DEAD_S:
+    if late_s > _LATE_S:
         dead.append((signs.now - late_s, signs.now))
     if len(dead) > len(state.dead):
-        state = state._replace(dead=_merged(dead)[-_DEAD_KEPT:])
+        oldest = signs.oldest_request
+        dead = [each for each in _merged(dead) if oldest is not None and each[1] > oldest]
+        state = state._replace(dead=tuple(dead[-_DEAD_KEPT:]))
     return state._replace(beats_late_s=signs.beats_late_s)
 
 
@@ -253,10 +256,11 @@ def _merged(times: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]
 def _slow_before(signs: Signs, state: State, rules: Rules) -> float | None:
     """Requests that began before this are slow; None: there is none that is to be told of.
 
-    The loop must have shown life since they became slow.
+    The loop must have beaten since they became slow: where one block follows another, the signs
+    of life between them come long before the beat.
     """
     due = _slow_at(signs, state, rules)
-    if due is None or signs.last_sign is None or signs.last_sign < due:
+    if due is None or signs.last_beat is None or signs.last_beat < due:
         return None
     left, at = rules.slow_request_threshold, signs.now
     for since, until in reversed(state.dead):

@@ -21,6 +21,10 @@ from watchdog_worker.vitals.context import Contexts, Plan
 from watchdog_worker.vitals.inflight import InFlight
 
 
+_MAX_LEAKS = 20
+"""So many variables are told of in a worker's life: they are to push nothing else out."""
+
+
 class Emit(Protocol):
     """Sends a report on its way."""
 
@@ -50,6 +54,7 @@ class RequestWatch:
         self._emit, self._notice, self._slow_requests = emit, notice, slow_requests
         self._contexts: Contexts | None = None
         self._looked_at_startup = False
+        self._leaks_told = 0
         self._oldest = 0
         """The number of the oldest request that may still become slow."""
         self._passed = 0
@@ -127,5 +132,11 @@ class RequestWatch:
             self._tell_leak(leak, self._camera.request(crossed.request))
 
     def _tell_leak(self, leak: ContextLeak, snapshot: Snapshot) -> None:
+        self._leaks_told += 1
+        if self._leaks_told > _MAX_LEAKS:
+            if self._leaks_told == _MAX_LEAKS + 1:
+                self._notice(f"watchdog: {_MAX_LEAKS} ContextVars have been told of, and there "
+                             "are more: they are not told")
+            return
         self._emit(report.CONTEXT_LEAK, snapshot, context=leak,
                    diagnosis=context_diagnosis.explain(leak))

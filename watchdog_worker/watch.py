@@ -100,7 +100,8 @@ class Watch:
         return Signs(now, self.heartbeat.last_sign, self._deadline.at(now), self._loop_ended,
                      cpu_s=self._loop_cpu(), oldest_request=self.requests.oldest_began,
                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
-                     beats_late_s=self.heartbeat.late_s, gap=self.heartbeat.gap)
+                     last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
+                     beats_late_s=self.heartbeat.late_s)
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long (its samples begin), or none is."""

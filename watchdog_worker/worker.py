@@ -15,6 +15,7 @@ from uvicorn_worker import UvicornWorker
 from watchdog_worker import plan, settings
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.vitals.context import INHERIT
 from watchdog_worker.vitals.protocol import isolated
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         if self.cfg.watchdog_enabled:
             # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
             self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
+            if self.cfg.watchdog_context_policy != INHERIT:
+                self.config.reset_contextvars = False  # it would stand in the way
 
     def _adopt_reloaded(self) -> None:
         cls = type(self)

@@ -148,12 +148,12 @@ def work(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def with_middleware() -> Any:
-    """A Starlette application behind its BaseHTTPMiddleware."""
+def starlette(with_middleware: bool = False) -> Any:
+    """A Starlette application, also behind its BaseHTTPMiddleware."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.base import BaseHTTPMiddleware
-    from starlette.responses import PlainTextResponse
+    from starlette.responses import PlainTextResponse, StreamingResponse
     from starlette.routing import Route
 
     async def dispatch(request: Any, call_next: Any) -> Any:
@@ -163,6 +163,26 @@ def with_middleware() -> Any:
         await deeper(float(request.query_params.get("s", "0")))
         return PlainTextResponse(str(os.getpid()))
 
+    def in_thread(request: Any) -> Any:
+        work(float(request.query_params["s"]))
+        return PlainTextResponse("done")
+
+    async def stream(request: Any) -> Any:
+        async def numbers() -> Any:
+            yield b"1"
+            await deeper(float(request.query_params["s"]))
+
+        return StreamingResponse(numbers())
+
+    async def stream_in_thread(request: Any) -> Any:
+        def numbers() -> Any:
+            yield b"1"
+            work(float(request.query_params["s"]))
+
+        return StreamingResponse(numbers())
+
     return Starlette(
-        routes=[Route("/", endpoint), Route("/middleware", endpoint)],
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)])
+        routes=[Route("/", endpoint), Route("/endpoint", endpoint),
+                Route("/in_thread", in_thread), Route("/stream", stream),
+                Route("/stream_in_thread", stream_in_thread)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)] if with_middleware else [])

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,21 @@ def test_what_would_have_crossed_is_told_once(tmp_path: Path) -> None:
             "another request's str")
         assert report["diagnosis"]["remedy"]
         assert "hunter2" not in server.log + str(server.reports())
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_a_large_body_would_have_left_is_told(tmp_path: Path, pair: str) -> None:
+    """On asyncio's loop, where it leaves something."""
+    with Gunicorn(tmp_path, "contexts:app", worker=f"workers.{pair}", config=LEAK + BOX,
+                  wait_path="/pid") as server:
+        for _ in range(5):
+            with RawClient(server.port) as client:
+                assert [answer["user"] for answer in large_body(client)] == [None] * 3
+        if pair.startswith("Asyncio"):
+            assert server.report("context_leak")["context"]["variable"] == "contexts:user"
+        else:
+            time.sleep(1.5)
+            assert server.reports() == []
 
 
 def test_a_mutable_object_that_all_requests_share_is_told_when_serving_begins(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gunicorn_server import Gunicorn, until
+from tests.raw_client import RawClient, request
 from tests.stall_case import PAIRS
 
 CONFIG = 'watchdog_dump_dir = "dumps"\nwatchdog_slow_request_threshold = 0.5\n'
@@ -29,14 +30,14 @@ def test_a_slow_request_is_told_once_with_its_await_chain(tmp_path: Path, pair: 
         report = server.report("slow_request")
         assert len(server.reports()) == 1
         assert slow_paths(report) == ["/wait"]
-        (request,) = report["requests"]
-        assert 0.5 <= request["age_s"] < 2.5 and not request["blocking"]
-        assert request["waits_at"]["function"] == "deeper"
-        assert request["waits_at"]["code"] == "await asyncio.sleep(seconds)"
+        (slow,) = report["requests"]
+        assert 0.5 <= slow["age_s"] < 2.5 and not slow["blocking"]
+        assert slow["waits_at"]["function"] == "deeper"
+        assert slow["waits_at"]["code"] == "await asyncio.sleep(seconds)"
         (group,) = report["tasks"]["groups"]
         functions = [frame["function"] for frame in group["await_chain"] if frame.get("app")]
         assert functions == ["app", "on_wait", "deeper"]
-        assert group["names"] == [request["task"]]
+        assert group["names"] == [slow["task"]]
         assert report["severity"] == "warning"
         assert "stall" not in report and "threads" not in report
         server.logged(r"WARNING\] watchdog slow request: GET /wait, \d\.\d s, waiting at "
@@ -50,17 +51,50 @@ def test_a_slow_request_is_told_once_with_its_await_chain(tmp_path: Path, pair: 
     ("/beside", "on_beside"),  # not a task that it has only started
     ("/busy", "on_busy"),  # one that is running just then, or about to
     ("/timed_thread", "work"),
-    ("/middleware", "deeper"),  # one behind Starlette's BaseHTTPMiddleware
     ("/anyio", "work"), ("/to_thread", "work"),  # in the thread that works for it
 ])
 def test_the_line_that_tells_most_is_told(tmp_path: Path, path: str, function: str) -> None:
     """Where the request's own task only waits for another, that one's line."""
-    app = "slow:with_middleware()" if path == "/middleware" else "slow:app"
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        assert_told(server, path, function)
+
+
+def assert_told(server: Gunicorn, path: str, function: str) -> None:
+    told = len(server.reports())
+    server.get(path + "?s=1.5")
+    until(lambda: len(server.reports("slow_request")) > told)
+    (slow,) = server.reports("slow_request")[-1]["requests"]
+    assert slow["path"] == path
+    assert slow["waits_at"]["function"] == function
+    assert slow["waits_at"]["file"].endswith("slow.py")
+
+
+@pytest.mark.parametrize("app", ["slow:starlette()", "slow:starlette(True)"])
+def test_the_line_is_told_through_starlettes_own_tasks(tmp_path: Path, app: str) -> None:
+    """Middlewares, responses that stream, and endpoints in threads have task groups and pools."""
     with Gunicorn(tmp_path, app, config=CONFIG) as server:
-        server.get(path + "?s=1.5")
-        (request,) = server.report("slow_request")["requests"]
-        assert request["waits_at"]["function"] == function
-        assert request["waits_at"]["file"].endswith("slow.py")
+        for path, function in (("/endpoint", "deeper"), ("/in_thread", "work"),
+                               ("/stream", "deeper"), ("/stream_in_thread", "work")):
+            assert_told(server, path, function)
+
+
+def test_blocks_one_after_the_other_are_not_the_requests_fault(tmp_path: Path) -> None:
+    """Each too short for a stall, with a request that enters between: a sign of life, no beat."""
+    with Gunicorn(tmp_path, "slow:app", config=CONFIG) as server:
+        clients = [RawClient(server.port) for _ in range(5)]
+        for client in clients:
+            client.send(request("/"))
+            client.response()
+        clients[0].send(request("/block?s=0.9"))
+        time.sleep(0.2)
+        clients[1].send(request("/wait?s=0.05"))
+        for client in clients[2:]:
+            client.send(request("/block?s=0.9"))
+        for client in clients:
+            client.response()
+            client.__exit__(None, None, None)
+        time.sleep(1.0)
+        assert server.reports("slow_request") == []
 
 
 def test_one_odd_object_does_not_keep_the_others_from_being_told(tmp_path: Path) -> None:
@@ -154,8 +188,6 @@ def test_what_a_stall_took_is_not_the_requests_fault(tmp_path: Path) -> None:
 
 def test_a_websocket_is_not_slow(tmp_path: Path) -> None:
     """It is there to stay."""
-    from tests.raw_client import RawClient
-
     with Gunicorn(tmp_path, "contexts:app", config=CONFIG, wait_path="/pid") as server:
         with RawClient(server.port) as client:
             client.websocket("/")

@@ -17,6 +17,7 @@ class Story:
         self.now, self.state = 100.0, State()
         self.cpu_s, self.looks = 0.0, 0
         self.last_sign: float | None = 100.0
+        self.last_beat = 100.0
         self.oldest_request: float | None = None
         self.leaks = False
         self.beats_late_s, self.gap = 0.0, None  # type: float, tuple[float, float] | None
@@ -28,12 +29,13 @@ class Story:
         """Go on to `end`, with a loop that beats all the time or not at all."""
         while True:
             if beats:
-                self.last_sign = self.now
+                self.last_sign = self.last_beat = self.now
             deadline = None
             if self.timeout is not None and self.last_sign is not None:
                 deadline = self.last_sign + self.timeout
             signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s,
-                          self.oldest_request, self.beats_late_s, self.gap, self.leaks)
+                          self.oldest_request, self.beats_late_s, self.last_beat, self.gap,
+                          self.leaks)
             decision = decide(signs, self.state, self.rules)
             self.state = decision.state
             self.looks += 1
@@ -270,6 +272,20 @@ def test_a_loop_that_has_just_fallen_silent_says_nothing_of_requests() -> None:
     story.oldest_request = 100.0
     story.until(104.9, beats=True).until(120.0)
     assert [action for _, action in story.reports] == [Action.STALL]
+
+
+def test_one_block_after_the_other_is_not_the_requests_fault() -> None:
+    """Each request that enters between them is a sign of life, and yet the loop gets nowhere."""
+    story = Story(SLOW)
+    story.oldest_request = 100.0
+    story.until(101.0, beats=True)
+    for at in range(102, 112):
+        story.last_sign = float(at)
+        story.until(at + 0.9)
+    assert story.reports == []
+    story.beats_late_s = 10.5
+    assert story.until(115.3, beats=True).reports == []
+    assert story.until(117.0, beats=True).reports[-1][1] is Action.SLOW_REQUEST
 
 
 def test_a_pause_of_the_process_is_not_the_requests_fault() -> None:

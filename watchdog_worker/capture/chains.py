@@ -97,6 +97,13 @@ def joined_by(links: list[Any]) -> Iterator[Any]:
             yield from list(frame.f_locals.get("fs", ()))
 
 
+def grouped_by(links: list[Any]) -> Iterator[Any]:
+    """The tasks in the task groups that these coroutines have opened, waiting or not."""
+    for link in links:
+        for held in held_by(link):
+            yield from _tasks_in(held)
+
+
 def _tasks_in(group: Any) -> list[Any]:
     ours = type(group).__name__ == "TaskGroup" and (
         type(group).__module__.partition(".")[0] in ("asyncio", "anyio"))

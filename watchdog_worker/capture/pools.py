@@ -97,7 +97,7 @@ class Pools:
         if id(limiter) not in self._known:
             figures = limiter.statistics()
             total = None if math.isinf(figures.total_tokens) else int(figures.total_tokens)
-            name = _ANYIO if is_default else f"{_ANYIO}, a limiter of its own"
+            name = _ANYIO if is_default else f"{_ANYIO}, limiter of the caller's"
             self._known[id(limiter)] = self._named(
                 name, figures.borrowed_tokens, total, figures.tasks_waiting)
         return self._known[id(limiter)]
@@ -216,4 +216,5 @@ def _queued(queue: Any) -> list[Any]:
     for referent in gc.get_referents(queue):
         items += referent if type(referent) is list else [referent]
     return [item.future for item in items
-            if type(item).__name__ == "_WorkItem" and not item.future.cancelled()]
+            # Not `cancelled()`, which takes the future's lock.
+            if type(item).__name__ == "_WorkItem" and "CANCELLED" not in item.future._state]

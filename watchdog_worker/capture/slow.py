@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from watchdog_worker.capture import appcode, pools, stacks, tasks, whose
-from watchdog_worker.capture.chains import Chain, await_chain, joined_by, number_of
+from watchdog_worker.capture.chains import Chain, await_chain, grouped_by, joined_by, number_of
 from watchdog_worker.capture.stacks import RawFrame
 from watchdog_worker.model import ThreadPool
 
@@ -100,14 +100,14 @@ class Look:
         seen = self._add(task, known)
         others = {id(other) for other in own.values()}
         best: _Seen | None = None
-        waiting, passed = list(joined_by(seen.chain.links)), {id(task)}
+        waiting, passed = _waited_for(seen), {id(task)}
         while waiting and len(passed) < _MAX_JOINED and monotonic() < self._deadline:
             joined = waiting.pop()
             if id(joined) in passed or id(joined) in others or joined.done():
                 continue
             passed.add(id(joined))
             started = self._add(joined, known)
-            waiting += joined_by(started.chain.links)
+            waiting += _waited_for(started)
             if started.in_app and (
                     best is None or len(started.chain.frames) > len(best.chain.frames)):
                 best = started
@@ -125,8 +125,17 @@ class Look:
             self._threads |= wait.threads
             if wait.thread is not None:
                 frame = _app_frame_of(wait.thread) or frame
-        place = Place(frame or (frames[-1] if frames else None), wait and wait.pool.name)
+                in_app = frame is not None
+        if frame is None and wait is None and frames:
+            frame = frames[-1]
+        place = Place(frame, wait and wait.pool.name)
         return _Seen(place, in_app, chain)
+
+
+def _waited_for(seen: _Seen) -> list[Any]:
+    """The tasks that it waits for; a response that streams waits beside those who make it."""
+    found = list(joined_by(seen.chain.links))
+    return found if seen.in_app else [*found, *grouped_by(seen.chain.links)]
 
 
 def _app_frame_of(thread: int) -> RawFrame | None:

@@ -24,5 +24,11 @@ def explain(leak: ContextLeak) -> Diagnosis:
             "what one request writes into it, all others read, whatever context they run in"),
         remedy=(
             "give every request an object of its own: watchdog_contextvars = "
-            f"{{{path!r}: {leak.type.rpartition('.')[2]}}}; if it is shared on purpose, use a "
+            f"{{{path!r}: {_factory(leak.type)}}}; if it is shared on purpose, use a "
             "plain variable, or a factory that returns it"))
+
+
+def _factory(kind: str) -> str:
+    """As it can stand in a config file, which has not imported the application."""
+    module, _, name = kind.rpartition(".")
+    return f"{f'{module}:{name}'!r}" if module else name

@@ -5,6 +5,10 @@ from __future__ import annotations
 from watchdog_worker.model import Diagnosis, Snapshot
 
 
+_SETTING = {"anyio": " (its limiter's total_tokens, by default "
+                     "anyio.to_thread.current_default_thread_limiter())"}
+
+
 def explain(snapshot: Snapshot) -> Diagnosis | None:
     """What is known beyond the line at which the first waits: its pool has no thread left."""
     first = next((request for request in snapshot.requests if request.slow), None)
@@ -19,5 +23,4 @@ def explain(snapshot: Snapshot) -> Diagnosis | None:
         remedy=(
             "look at what the threads wait for, below: a timeout there, or fewer calls that take "
             "long, helps all; where they are only many, give the pool more threads"
-            + (" (anyio.to_thread.current_default_thread_limiter().total_tokens)"
-               if pool.name == "anyio" else " (max_workers)")))
+            + _SETTING.get(pool.name.partition(",")[0], " (max_workers)")))

@@ -113,9 +113,10 @@ def _requests(snapshot: Snapshot) -> Iterator[str]:
     for request in snapshot.requests:
         mark = ">" if request.blocking or request.slow else " "
         yield f"{mark} {plain(', '.join(_request(request)))}"
-        if request.waits_at is not None:
-            pool = f", thread pool {plain(request.pool)}" if request.pool else ""
-            yield f"      waits at {plain(place(request.waits_at))}{pool}"
+        waits = [f"at {place(request.waits_at)}"] if request.waits_at is not None else []
+        waits += [f"for thread pool {request.pool}"] if request.pool is not None else []
+        if waits:
+            yield f"      waits {plain(', '.join(waits))}"
     omitted = (snapshot.requests_total or 0) - len(snapshot.requests)
     if omitted > 0:
         yield f"  and {omitted} more (watchdog_max_requests)"

@@ -26,8 +26,8 @@ from watchdog_worker.vitals.inflight import Entry, InFlight
 
 STARTUP, EMPTY, INHERIT = "startup", "empty", "inherit"
 
-_MAX_CROSSED = 20
-"""So many variables are told of; an application that makes them by the thousand leaks anyway."""
+_MAX_CROSSED = 100
+"""So many variables are noted; an application that makes them by the thousand leaks anyway."""
 
 Hook = Callable[[Scope], object]
 Factory = Callable[[], object]
@@ -107,8 +107,10 @@ class Contexts:
         if self._is_right(context):
             return None
         fresh = self._fresh(context)
-        inherited = self._inherited(context)
-        if inherited:
+        # Reading may have been resumed in a fresh context that was to tell the same.
+        kept: Types | None = context.get(_KEPT_FROM, None)
+        inherited = {**(kept or {}), **self._inherited(context)}
+        if not self._told.issuperset(inherited):
             fresh.run(_KEPT_FROM.set, inherited)
         return fresh
 

@@ -45,7 +45,7 @@ class Heartbeat:
     """
 
     __slots__ = (
-        "interval", "loop", "phase", "last_sign", "care_at", "gap", "failure",
+        "interval", "loop", "phase", "last_sign", "last_beat", "care_at", "gap", "failure",
         "_notify", "_on_failure", "_fresh", "_drain_s", "_silent_after", "_due", "_counts",
         "_sum", "_max", "_context",
     )
@@ -68,6 +68,8 @@ class Heartbeat:
         """The last time without a sign that was longer than an interval."""
         self.failure: Exception | None = None
         """Why the arbiter could not be notified; it is told once."""
+        self.last_beat: float | None = None
+        """When the last beat came (monotonic), None until the loop runs."""
         self._notify = notify
         self._on_failure = on_failure
         self._fresh = interval / _FRESH_SHARE
@@ -147,3 +149,4 @@ class Heartbeat:
         self._sum += lag
         self._max = max(self._max, lag)
         self.sign()
+        self.last_beat = now

@@ -25,16 +25,16 @@ def isolated(protocol: Any, contexts: Contexts, on_uvloop: bool) -> Any:
     complete, receive = protocol.on_response_complete, protocol.data_received
 
     class Isolated(protocol):  # type: ignore[misc]
-        def on_response_complete(self) -> None:
+        def on_response_complete(self, *arguments: Any) -> None:
             try:
                 waiting = self.pipeline
             except AttributeError:  # only httptools' protocol knows whether a request waits
                 waiting = True
             context = contexts.to_read_in() if waiting else None
             if context is None:
-                complete(self)
+                complete(self, *arguments)
             else:
-                context.run(complete, self)
+                context.run(complete, self, *arguments)
 
     class ReadsIsolated(Isolated):
         def data_received(self, data: bytes) -> None:
@@ -44,6 +44,6 @@ def isolated(protocol: Any, contexts: Contexts, on_uvloop: bool) -> Any:
             else:
                 context.run(receive, self, data)
 
-    isolated = Isolated if on_uvloop and not contexts.reads_elsewhere else ReadsIsolated
-    isolated.__name__, isolated.__qualname__ = protocol.__name__, protocol.__qualname__
-    return isolated
+    made = Isolated if on_uvloop and not contexts.reads_elsewhere else ReadsIsolated
+    made.__name__, made.__qualname__ = protocol.__name__, protocol.__qualname__
+    return made

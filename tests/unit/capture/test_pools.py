@@ -88,7 +88,7 @@ def test_anyios_limiter_with_its_own_figures(
 
     found = waits(new_loop, gate, 3, limited, limited, limited, unlimited)
     assert [wait and wait.pool for wait in found] == 3 * [
-        ("anyio, a limiter of its own", 2, 2, 1)] + [("anyio", 1, 40, 0)]
+        ("anyio, limiter of the caller's", 2, 2, 1)] + [("anyio", 1, 40, 0)]
     assert sum(wait is not None and wait.thread is None for wait in found) == 1
     assert {wait.thread for wait in found if wait and wait.thread} == set(gate.threads)
     assert [wait and wait.threads for wait in found[:3]] == [

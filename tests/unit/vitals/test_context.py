@@ -138,7 +138,7 @@ def test_each_variable_is_told_once_and_at_most_so_many() -> None:
         for at in range(1000):
             foreign.run(ContextVar[int](f"v{at}").set, at)
         await it.request(foreign)
-        assert len(it.contexts.crossed) == 20
+        assert len(it.contexts.crossed) == 100
 
     run(main())
 
