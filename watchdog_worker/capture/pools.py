@@ -62,6 +62,8 @@ class Pools:
         self._queues = _queues()
         self._works = self._executor_works()
         self._known: dict[int, ThreadPool] = {}
+        """By the identity of the limiter or the queue."""
+        self._busy: dict[int, frozenset[int]] = {}
 
     def __enter__(self) -> Pools:
         return self
@@ -116,14 +118,16 @@ class Pools:
         return works
 
     def _executor_wait(self, work: _Work) -> Wait:
-        crew = [thread for thread, queue in self._queues.items() if queue is work.queue]
-        busy = frozenset(each.thread for each in self._works.values()
-                         if each.queue is work.queue and each.thread is not None)
-        if id(work.queue) not in self._known:
-            name = crew[0].name.rpartition("_")[0] or crew[0].name
-            self._known[id(work.queue)] = self._named(
-                name, len(busy), self._size(crew) or len(crew), len(_queued(work.queue)))
-        return Wait(self._known[id(work.queue)], busy, work.thread)
+        key = id(work.queue)
+        if key not in self._known:
+            crew = [thread for thread, queue in self._queues.items() if queue is work.queue]
+            self._busy[key] = frozenset(
+                each.thread for each in self._works.values()
+                if each.queue is work.queue and each.thread is not None)
+            self._known[key] = self._named(
+                crew[0].name.rpartition("_")[0] or crew[0].name, len(self._busy[key]),
+                self._size(crew) or len(crew), len(_queued(work.queue)))
+        return Wait(self._known[key], self._busy[key], work.thread)
 
     def _size(self, crew: list[threading.Thread]) -> int | None:
         """How many threads the executor of these may have."""

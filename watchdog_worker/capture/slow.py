@@ -60,6 +60,8 @@ class Look:
         self._places: dict[int, Place] = {}
         self._pools: dict[str, ThreadPool] = {}
         self._threads: set[int] = set()
+        self._of_requests: set[int] = set()
+        """The identities of all requests' own tasks."""
         self._unread = 0
 
     def at(self, loop: asyncio.AbstractEventLoop) -> RawSlow:
@@ -76,13 +78,15 @@ class Look:
                     continue
                 try:
                     self._names[number] = tasks.name_of(task)
-                    place = self._look_at(task, known, own).place
+                    place = self._look_at(task, known).place
                     if number not in self._places:
                         self._places[number] = place
                 except Exception:  # it moved while we looked, or is of foreign make
                     self._unread += 1
+        groups = self._groups.ordered()
+        total = sum(group.count for group in groups) + self._unread
         return RawSlow(
-            tasks.RawTasks(len(own), self._groups.ordered(), self._unread, self._names),
+            tasks.RawTasks(total, groups, self._unread, self._names),
             self._places, tuple(self._pools.values()), frozenset(self._threads))
 
     def _own_tasks(self, found: list[Any]) -> Iterator[tuple[int, Any]]:
@@ -92,18 +96,19 @@ class Look:
                 number = number_of(task)
             except Exception:
                 continue
-            if number is not None and number in self._numbers:
-                yield number, task
+            if number is not None:
+                self._of_requests.add(id(task))
+                if number in self._numbers:
+                    yield number, task
 
-    def _look_at(self, task: Any, known: pools.Pools, own: dict[int, Any]) -> _Seen:
+    def _look_at(self, task: Any, known: pools.Pools) -> _Seen:
         """The task, and if it only waits for others to end, the deepest of those."""
         seen = self._add(task, known)
-        others = {id(other) for other in own.values()}
         best: _Seen | None = None
         waiting, passed = _waited_for(seen), {id(task)}
         while waiting and len(passed) < _MAX_JOINED and monotonic() < self._deadline:
             joined = waiting.pop()
-            if id(joined) in passed or id(joined) in others or joined.done():
+            if id(joined) in passed or id(joined) in self._of_requests or joined.done():
                 continue
             passed.add(id(joined))
             started = self._add(joined, known)
