@@ -18,6 +18,7 @@ from watchdog_worker.capture.ends import both_ends, shares
 
 _OUTER_END = 8
 _ASYNCIO_TASKS = asyncio_tasks.gather.__code__.co_filename
+_WAIT_FOR = asyncio_tasks.wait_for.__code__
 # What stands between an `await` and the object it drives; each of these names that object to
 # the garbage collector only.
 _DRIVERS = {"async_generator_asend", "async_generator_athrow", "anext_awaitable",
@@ -66,7 +67,7 @@ def number_of(task: Any) -> int | None:
         number = whose.number_in(frame)
         if number is not None:
             return number
-        link = _next(link)
+        link = _next(link, frame)
     return None
 
 
@@ -123,7 +124,7 @@ def _frames(
                 numbers.append(number)
             yield frame.f_code, frame.f_lineno or 0
         links.append(link)
-        link = _next(link)
+        link = _next(link, frame)
 
 
 def frame_of(link: Any) -> Any:
@@ -131,22 +132,17 @@ def frame_of(link: Any) -> Any:
     return _first_of(link, ("cr_frame", "ag_frame", "gi_frame"))
 
 
-def _next(link: Any) -> Any:
-    """What `link` waits for, None at the end of the chain."""
+def _next(link: Any, frame: Any) -> Any:
+    """What `link`, whose frame this is, waits for; None at the end of the chain."""
     if is_future(link):
         return _behind_future(link)
     awaited = _first_of(link, ("cr_await", "ag_await", "gi_yieldfrom"))
     if awaited is not None:
-        return _waited_for(link) or awaited
+        if frame is not None and frame.f_code is _WAIT_FOR:
+            # Before CPython 3.12 it awaits a future of its own instead.
+            return frame.f_locals.get("fut", awaited)
+        return awaited
     return next(_driven(link), None) if type(link).__name__ in _DRIVERS else None
-
-
-def _waited_for(link: Any) -> Any:
-    """What `wait_for` waits for: before CPython 3.12 it awaits a future of its own instead."""
-    frame = frame_of(link)
-    if frame.f_code.co_name == "wait_for" and frame.f_code.co_filename == _ASYNCIO_TASKS:
-        return frame.f_locals.get("fut")
-    return None
 
 
 def _first_of(link: Any, attributes: tuple[str, ...]) -> Any:
