@@ -214,6 +214,18 @@ class Snapshot(NamedTuple):
         """The request whose code holds the loop."""
         return next((request for request in self.requests if request.blocking), None)
 
+    @property
+    def slow_request(self) -> Request | None:
+        """The oldest of the slow ones that it is about."""
+        return next((request for request in self.requests if request.slow), None)
+
+    @property
+    def exhausted_pool(self) -> ThreadPool | None:
+        """The pool that the oldest slow request waits for, if it has no thread left."""
+        first = self.slow_request
+        return next((pool for pool in self.pools if first is not None
+                     and pool.name == first.pool and pool.exhausted), None)
+
 
 class Diagnosis(NamedTuple):
     """Why the loop is blocked."""

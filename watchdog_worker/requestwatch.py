@@ -81,14 +81,16 @@ class RequestWatch:
             return None
         last, entry = self._in_flight.last_number, self._in_flight.requests.get(self._oldest)
         if entry is None and last > self._passed:
-            self._oldest = next(self._untold(), 0)
+            self._oldest, _ = next(self._untold(), (0, 0.0))
             entry = self._in_flight.requests.get(self._oldest)
             # A thousand WebSockets are not to be passed again at every look.
             self._passed = self._oldest - 1 if self._oldest else last
         return entry[0] if entry is not None else None
 
-    def _untold(self) -> Iterator[int]:
-        return (number for number, (_, scope, _) in list(self._in_flight.requests.items())
+    def _untold(self) -> Iterator[tuple[int, float]]:
+        """The HTTP requests that may still become slow, the oldest first, and when they began."""
+        return ((number, began)
+                for number, (began, scope, _) in list(self._in_flight.requests.items())
                 if number > self._passed and scope.get("type") == "http")
 
     def note_slow(self, before: float) -> None:
@@ -109,9 +111,7 @@ class RequestWatch:
                    diagnosis=slow_diagnosis.explain(snapshot))
 
     def _slow(self, before: float) -> set[int]:
-        requests = self._in_flight.requests
-        return {number for number in self._untold()
-                if (entry := requests.get(number)) is not None and entry[0] <= before}
+        return {number for number, began in self._untold() if began <= before}
 
     def leaks(self, serving: bool) -> bool:
         """Whether there are variables to be looked at."""

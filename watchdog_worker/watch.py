@@ -20,10 +20,10 @@ from watchdog_worker.capture import Camera, Limits
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.requests import Choice
 from watchdog_worker.deadline import Deadline
+from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.hurry import Hurry
 from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
-from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.monitor import Bell, Monitor
 from watchdog_worker.ownthread import words
 from watchdog_worker.render import json as json_render

@@ -102,10 +102,7 @@ class Camera:
         if samples is not None:
             raw.blocking = _attempt(
                 "requests", incomplete, lambda: whose.running(self._loop_thread_id))
-        found = _attempt("threads", incomplete, lambda: stacks.all_threads(
-            self._loop_thread_id, self._loop_native_id,
-            limits.max_threads, limits.max_frames, limits.with_locals))
-        raw.threads, raw.threads_total = found or ([], None)
+        raw.threads, raw.threads_total = self._threads(incomplete)
         if samples is not None and samples.latest is not None and moved_on():
             raw.threads = [each._replace(stack=samples.latest) if each.loop else each
                            for each in raw.threads]
@@ -134,12 +131,17 @@ class Camera:
         if found is not None:
             raw.tasks = found.tasks
             if found.threads:
-                raw.threads, raw.threads_total = _attempt(
-                    "threads", incomplete, lambda: stacks.all_threads(
-                        self._loop_thread_id, self._loop_native_id, limits.max_threads,
-                        limits.max_frames, limits.with_locals, found.threads)) or ([], None)
+                raw.threads, raw.threads_total = self._threads(incomplete, found.threads)
         raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
         return self._developed_or_not(raw, began, incomplete)
+
+    def _threads(
+        self, incomplete: list[str], only: Collection[int] | None = None
+    ) -> tuple[list[stacks.RawThread], int | None]:
+        limits = self._limits
+        return _attempt("threads", incomplete, lambda: stacks.all_threads(
+            self._loop_thread_id, self._loop_native_id, limits.max_threads, limits.max_frames,
+            limits.with_locals, only)) or ([], None)
 
     def request(self, entry: Entry) -> Snapshot:
         """A snapshot of nothing but one request as it came; it may have ended."""

@@ -47,8 +47,8 @@ def await_chain(task: Any, max_frames: int) -> Chain:
     """A task's await chain.
 
     Goes through coroutines, generators, asynchronous generators and the objects that drive
-    them, on into tasks that are awaited, through `wait_for`, `shield` and `wait` for one, and
-    through `gather` into its first pending child. Beyond `max_frames` it is cut in the middle.
+    them, on into tasks that are awaited, through `wait_for` and `shield`, and through `gather`
+    into its first pending child. Beyond `max_frames` it is cut in the middle.
     """
     links: list[Any] = []
     numbers: list[int] = []

@@ -17,7 +17,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from watchdog_worker.capture import appcode
-from watchdog_worker.capture.saferepr import type_name
+from watchdog_worker.capture.saferepr import module_name, type_name
 from watchdog_worker.model import ContextLeak
 from watchdog_worker.vitals.context import EMPTY, Contexts, Crossed
 
@@ -103,7 +103,7 @@ def _variables(
     for name, value in list(namespace.items()):
         if type(value) is ContextVar:
             yield str(name), value
-        elif module is not None and issubclass(type(value), type) and _module(value) == module:
+        elif module is not None and issubclass(type(value), type) and module_name(value) == module:
             for attribute, inner in list(_namespace_of(value).items()):
                 if type(inner) is ContextVar:
                     yield f"{name}.{attribute}", inner
@@ -136,7 +136,7 @@ def _is_mutable(value: Any) -> bool:
     kind = type(value)
     if not _CONTAINERS.isdisjoint(_descent(kind)):
         return True
-    if not _is_application(sys.modules.get(_module(kind))):
+    if not _is_application(sys.modules.get(module_name(kind))):
         return False
     if not _VALUES.isdisjoint(_descent(kind)):
         return False
@@ -183,22 +183,13 @@ def _namespace_of(kind: type) -> Mapping[str, Any]:
     return namespace
 
 
-def _module(kind: type) -> str:
-    """The name of the module that a class says it is of; empty where it does not."""
-    try:
-        module = type.__dict__["__module__"].__get__(kind)
-    except AttributeError:
-        return ""
-    return module if type(module) is str else ""
-
-
 def _is_instrumentation(
     variable: ContextVar[Any], kind: type, places: Places
 ) -> bool:
     if any(place.partition(":")[0].partition(".")[0] in _INSTRUMENTATION
            for place in places.get(variable, ())):
         return True
-    return (variable.name, _module(kind).partition(".")[0]) in _HELD_BY_OBJECTS
+    return (variable.name, module_name(kind).partition(".")[0]) in _HELD_BY_OBJECTS
 
 
 def _name(variable: ContextVar[Any], places: Places) -> str:

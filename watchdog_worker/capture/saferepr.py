@@ -94,5 +94,14 @@ def _render_dict(value: dict[Any, Any], depth: int) -> str:
 def type_name(kind: type) -> str:
     """A type's qualified name, read past any metaclass that would answer in its stead."""
     name = type.__dict__["__qualname__"].__get__(kind)
-    module = type.__dict__["__module__"].__get__(kind)
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else str(name)
+    module = module_name(kind)
+    return f"{module}.{name}" if module not in ("", "builtins") else str(name)
+
+
+def module_name(kind: type) -> str:
+    """The module that a class says it is of, read as above; empty where it does not say."""
+    try:
+        module = type.__dict__["__module__"].__get__(kind)
+    except AttributeError:
+        return ""
+    return module if type(module) is str else ""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from watchdog_worker.model import Diagnosis, Snapshot
 
-
 _SETTING = {"anyio": " (its limiter's total_tokens, by default "
                      "anyio.to_thread.current_default_thread_limiter())"}
 
 
 def explain(snapshot: Snapshot) -> Diagnosis | None:
     """What is known beyond the line at which the first waits: its pool has no thread left."""
-    first = next((request for request in snapshot.requests if request.slow), None)
-    pool = next((pool for pool in snapshot.pools
-                 if pool.exhausted and first is not None and pool.name == first.pool), None)
+    pool = snapshot.exhausted_pool
     if pool is None:
         return None
     return Diagnosis(

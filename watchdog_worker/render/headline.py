@@ -67,16 +67,15 @@ def short_path(path: str) -> str:
 
 
 def _slow(snapshot: Snapshot) -> str:
-    first = next((request for request in snapshot.requests if request.slow), None)
+    first, pool = snapshot.slow_request, snapshot.exhausted_pool
     if first is None:
         return "watchdog slow request"
     line = f"watchdog slow request: {request_name(first)}, {first.age_s:.1f} s"
     if first.waits_at is not None:
         line += f", waiting at {place(first.waits_at)}"
-    for pool in snapshot.pools:
-        if pool.exhausted and pool.name == first.pool:
-            line += (f"; thread pool {pool.name} exhausted ({pool.borrowed} of {pool.total} at "
-                     f"work, {pool.waiting} waiting)")
+    if pool is not None:
+        line += (f"; thread pool {pool.name} exhausted ({pool.borrowed} of {pool.total} at "
+                 f"work, {pool.waiting} waiting)")
     more = (snapshot.slow_total or 1) - 1
     return f"{line}; {more} more" if more else line
 

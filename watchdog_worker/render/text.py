@@ -55,6 +55,9 @@ def _body(report: Report) -> Iterator[str]:
         yield from _diagnosis(report.diagnosis)
     if snapshot.profile is not None:
         yield from _profile(snapshot.profile)
+    if snapshot.slow_ended:
+        yield (f"{_count(snapshot.slow_ended, 'slow request')} ended without being told "
+               "(watchdog_stall_rate_limit)")
     yield from _pools(snapshot)
     yield from _requests(snapshot)
     yield from _threads(snapshot)
@@ -94,9 +97,6 @@ def _profile(profile: Profile) -> Iterator[str]:
 
 
 def _pools(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.slow_ended:
-        yield (f"{_count(snapshot.slow_ended, 'slow request')} ended without being told "
-               "(watchdog_stall_rate_limit)")
     for pool in snapshot.pools:
         yield ""
         of = "" if pool.total is None else f" of {pool.total}"

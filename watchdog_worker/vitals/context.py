@@ -73,8 +73,8 @@ class Contexts:
     `say` gets the first failure of each hook and factory, in words; it may not block.
     """
 
-    __slots__ = ("baseline", "policy", "renewed", "crossed", "enough", "_start", "_plan",
-                 "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
+    __slots__ = ("baseline", "policy", "renewed", "crossed", "enough", "_bare", "_start",
+                 "_plan", "_in_flight", "_say", "_set", "_unset", "_told", "_failed")
 
     def __init__(
         self, plan: Plan, in_flight: InFlight, say: Callable[[str, BaseException], None]
@@ -90,8 +90,10 @@ class Contexts:
         self._set = {variable: make for variable, make in plan.factories.items() if make}
         self._unset = {variable for variable, make in plan.factories.items() if make is None}
         self._start = self._without_unset({} if plan.policy == EMPTY else self.baseline)
-        special = self._set or plan.on_start or plan.on_end or plan.policy == INHERIT
-        self.enough = -1 if special or self._start else 0
+        self._bare = not (self._set or plan.on_start or plan.on_end)
+        """Nothing is to be done in a request's context, once it is the right one."""
+        simple = self._bare and plan.policy != INHERIT and not self._start
+        self.enough = 0 if simple else -1
         """A context of this size needs no second look; -1: every one does."""
         self._told: set[ContextVar[Any]] = set()
         self._failed: set[str] = set()
@@ -116,8 +118,7 @@ class Contexts:
 
     def fits(self) -> bool:
         """Whether a request that comes now can run where it is, with nothing to be done."""
-        return (not self._set and self._plan.on_start is None and self._plan.on_end is None
-                and self._is_right(copy_context()))
+        return self._bare and self._is_right(copy_context())
 
     async def enter(
         self, application: Application, scope: Scope, receive: Receive, send: Send, number: int

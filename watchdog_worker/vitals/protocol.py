@@ -7,6 +7,7 @@ it is here that the context has to be right, and not only inside the application
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from watchdog_worker.vitals.context import Contexts
@@ -24,25 +25,27 @@ def isolated(protocol: Any, contexts: Contexts, on_uvloop: bool) -> Any:
 
     complete, receive = protocol.on_response_complete, protocol.data_received
 
+    def read_on(go_on: Callable[..., None], *arguments: Any) -> None:
+        context = contexts.to_read_in()
+        if context is None:
+            go_on(*arguments)
+        else:
+            context.run(go_on, *arguments)
+
     class Isolated(protocol):  # type: ignore[misc]
         def on_response_complete(self, *arguments: Any) -> None:
             try:
                 waiting = self.pipeline
             except AttributeError:  # only httptools' protocol knows whether a request waits
                 waiting = True
-            context = contexts.to_read_in() if waiting else None
-            if context is None:
-                complete(self, *arguments)
+            if waiting:
+                read_on(complete, self, *arguments)
             else:
-                context.run(complete, self, *arguments)
+                complete(self, *arguments)
 
     class ReadsIsolated(Isolated):
         def data_received(self, data: bytes) -> None:
-            context = contexts.to_read_in()
-            if context is None:
-                receive(self, data)
-            else:
-                context.run(receive, self, data)
+            read_on(receive, self, data)
 
     made = Isolated if on_uvloop and not contexts.reads_elsewhere else ReadsIsolated
     made.__name__, made.__qualname__ = protocol.__name__, protocol.__qualname__

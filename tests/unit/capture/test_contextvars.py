@@ -198,6 +198,7 @@ def test_a_variable_is_named_by_where_it_is_made(shop: ModuleType) -> None:
     assert told(shop.other, int)[0][0] == "shop_of_a_test:other (another name)"
     assert told(ContextVar[int]("nowhere"), Unaskable)[0][:2] == (
         "nowhere", f"{__name__}.Unaskable")
+    assert told(ContextVar[int]("nowhere"), Homeless)[0][:2] == ("nowhere", "Homeless")
 
 
 def test_instrumentation_is_left_alone() -> None:
