@@ -56,6 +56,7 @@ class Gunicorn:
         python: str = sys.executable,
         wait: bool = True,
         wait_path: str = "/",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.folder, self.port, self._wait = folder, free_port(), wait
         self._wait_path = wait_path
@@ -63,7 +64,7 @@ class Gunicorn:
         self.config_file = folder / "gunicorn.conf.py"
         self.write_config(config)
         self._command = [
-            python, "-m", "gunicorn", app, "-k", worker, "-t", str(timeout),
+            *prefix, python, "-m", "gunicorn", app, "-k", worker, "-t", str(timeout),
             "-b", f"127.0.0.1:{self.port}", "-c", config_argument or str(self.config_file),
             *arguments,
         ]

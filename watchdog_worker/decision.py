@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
-from typing import NamedTuple
+from watchdog_worker.lateness import Why, why_late
+from watchdog_worker.signs import LATE_S, Action, Decision, Episode, Rules, Signs, State
 
 _IDLE_S = 1.0
 """The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
-_LATE_S = 0.25
-"""Woken later than this, the monitor itself could not run."""
 _GRACE_S = 0.1
 """What the loop gets after such a pause to show that it lives."""
 _SILENT_S = 0.5
@@ -17,114 +15,13 @@ _SLOW_LOOK_S = 0.1
 _DEAD_S = 0.05
 """Beats that came later than this in all since the last look: the loop could not run."""
 _DEAD_KEPT = 1000
+_FIRST_SHARE = 0.6
+"""A look after this share of the threshold; more than a heartbeat, so that it costs nothing
+on a loop that beats."""
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
 """A long stall is sampled more and more rarely: each sample adds at least its 200th part."""
-
-
-class Action(Enum):
-    """What there is to do."""
-
-    STALL = auto()
-    SAMPLE = auto()
-    PRE_KILL = auto()
-    STALL_ENDED = auto()
-    SLOW_REQUEST = auto()
-    NOTE_SLOW = auto()
-    CONTEXT_LEAK = auto()
-
-
-class Rules(NamedTuple):
-    """What holds for a worker's whole life; seconds, 0 means off."""
-
-    stall_threshold: float
-    stall_rate_limit: int
-    sample_interval: float
-    pre_kill_margin: float
-    slow_request_threshold: float = 0.0
-
-
-class Signs(NamedTuple):
-    """What is seen at one moment (monotonic seconds)."""
-
-    now: float
-    last_sign: float | None
-    """The loop's last sign of life; None until it runs."""
-    deadline: float | None
-    """When the arbiter will kill if it is not notified; None if it never will."""
-    loop_ended: bool = False
-    cpu_s: float = 0.0
-    """CPU time of the loop's thread so far."""
-    oldest_request: float | None = None
-    """When the oldest request began that is in flight and has not been told to be slow."""
-    beats_late_s: float = 0.0
-    """By how much all beats so far have come late, in all."""
-    last_beat: float | None = None
-    """When the last of them came: only a beat shows how long the loop was kept from it."""
-    gap: tuple[float, float] | None = None
-    """The last time without a sign of life that was longer than a heartbeat."""
-    leaks: bool = False
-    """There are ContextVars to be looked at."""
-
-
-class Episode(NamedTuple):
-    """One silence of the loop that has become too long."""
-
-    since: float
-    """The last sign of life before it."""
-    next_sample: float
-    told: bool = False
-    """A report of it has been made."""
-    settled: bool = False
-    """A `stall` was made, or withheld by the rate limit: not again."""
-    late_s: float = 0.0
-    """By how much the monitor came late at worst: it waits for the GIL like everybody."""
-
-    @property
-    def monitor_was_late(self) -> bool:
-        """Whether it could not watch all the time."""
-        return self.late_s > _LATE_S
-
-
-class State(NamedTuple):
-    """What the monitor remembers from one look to the next."""
-
-    wake_at: float = 0.0
-    """When it meant to wake; 0 before the first look."""
-    cpu_s: float = 0.0
-    """CPU time of the loop's thread at the last look."""
-    episode: Episode | None = None
-    told_deadline: float | None = None
-    """The deadline for which a `pre_kill` has been made."""
-    grace_until: float = 0.0
-    graced_sign: float | None = None
-    """The sign of life after which grace was given: once a silence, or a monitor that is always
-    late (many threads that compute) would never come to speak."""
-    recent: tuple[float, ...] = ()
-    """When the last `stall` reports were made."""
-    withheld: int = 0
-    looked_at: float = 0.0
-    """When the last look was."""
-    beats_late_s: float = 0.0
-    """As of the last look."""
-    dead: tuple[tuple[float, float], ...] = ()
-    """The last times in which the loop could not run: what they took is no request's fault."""
-    recent_slow: tuple[float, ...] = ()
-    """When the last reports of slow requests were made."""
-
-
-class Decision(NamedTuple):
-    """What to do now, what to remember, and when to look again."""
-
-    actions: tuple[Action, ...]
-    state: State
-    ended: Episode | None = None
-    """The episode that STALL_ENDED is about."""
-    withheld: int = 0
-    """How many stalls the rate limit kept back before the STALL that is told now."""
-    slow_before: float | None = None
-    """Requests that began before this are slow, if any is to be told of or counted now."""
 
 
 def decide(signs: Signs, state: State, rules: Rules) -> Decision:
@@ -134,12 +31,13 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     if ended is not None and ended.told:
         actions.append(Action.STALL_ENDED)
     late_s = max(0.0, signs.now - state.wake_at) if state.wake_at else 0.0
-    if late_s > _LATE_S and not _computed(signs, state, late_s):
-        if signs.last_sign != state.graced_sign:
-            state = state._replace(
-                grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
+    why = why_late(late_s, state.reading, signs.reading) if late_s > LATE_S else None
+    state = _note_pause(signs, state, late_s, why)
+    if why is Why.PAUSED and _told_of_pause(state, rules, late_s, signs):
+        actions.append(Action.SUSPENDED)
+        state = state._replace(recent=(*_recent(state.recent, signs), signs.now))
     state = _note_dead(signs, state, late_s)
-    state = _begin_episode(signs, state, rules, late_s)
+    state = _begin_episode(signs, state, rules, late_s, why)
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
         actions += due
@@ -158,17 +56,28 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     if Action.STALL in actions:
         withheld, state = state.withheld, state._replace(withheld=0)
     state = state._replace(
-        wake_at=_wake_at(signs, state, rules), cpu_s=signs.cpu_s, looked_at=signs.now)
-    return Decision(tuple(actions), state, ended, withheld, slow_before)
+        wake_at=_wake_at(signs, state, rules), reading=signs.reading, looked_at=signs.now)
+    return Decision(tuple(actions), state, ended, withheld, slow_before, late_s)
 
 
-def _computed(signs: Signs, state: State, late_s: float) -> bool:
-    """The loop's thread used the time in which the monitor could not run: it kept the GIL.
+def _note_pause(signs: Signs, state: State, late_s: float, why: Why | None) -> State:
+    """Keep for how long the loop could not run, and give it a moment to show that it lives.
 
-    Right now it still stands where it did. Otherwise the process was paused or starved, or
-    another thread kept the GIL, and the loop gets a moment to show that it lives.
+    Not where the GIL was kept from the monitor: right now the thread that kept it still stands
+    where it did.
     """
-    return signs.cpu_s - state.cpu_s > late_s / 2
+    sign, paused_s = state.paused
+    paused_s = paused_s if sign == signs.last_sign else 0.0
+    if why in (Why.PAUSED, Why.UNKNOWN) and signs.last_sign != state.graced_sign:
+        state = state._replace(grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
+    if why is Why.PAUSED:
+        paused_s += late_s
+    return state._replace(paused=(signs.last_sign, paused_s))
+
+
+def _told_of_pause(state: State, rules: Rules, late_s: float, signs: Signs) -> bool:
+    return (signs.last_sign is not None and not signs.loop_ended and rules.stall_threshold > 0 and late_s > rules.stall_threshold
+            and len(_recent(state.recent, signs)) < rules.stall_rate_limit)
 
 
 def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:
@@ -182,15 +91,30 @@ def _sample_after(rules: Rules) -> float:
     return rules.stall_threshold or 1.0
 
 
-def _begin_episode(signs: Signs, state: State, rules: Rules, late_s: float) -> State:
+def _begin_episode(
+    signs: Signs, state: State, rules: Rules, late_s: float, why: Why | None
+) -> State:
     if signs.last_sign is None or signs.loop_ended:
         return state
     episode = state.episode
     if episode is None:
-        if signs.now - signs.last_sign <= _sample_after(rules):
+        if signs.now - signs.last_sign - state.paused[1] <= _sample_after(rules):
             return state
-        episode = Episode(since=signs.last_sign, next_sample=signs.now)
-    return state._replace(episode=episode._replace(late_s=max(episode.late_s, late_s)))
+        episode = _noticed(signs, state)
+    kept = why in (Why.LOOP_KEPT_GIL, Why.ANOTHER_KEPT_GIL)
+    return state._replace(episode=episode._replace(
+        late_s=max(episode.late_s, late_s),
+        gil_wait_s=episode.gil_wait_s + (late_s if kept else 0.0),
+        paused_s=state.paused[1]))
+
+
+def _noticed(signs: Signs, state: State) -> Episode:
+    """The silence that is noticed now."""
+    assert signs.last_sign is not None
+    if not state.looked_at:
+        return Episode(signs.last_sign, signs.now, watched_since=signs.now, reading=signs.reading)
+    return Episode(signs.last_sign, signs.now, watched_since=state.looked_at,
+                   reading=state.reading, paused_s=state.paused[1])
 
 
 def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]:
@@ -198,8 +122,7 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
     actions: list[Action] = []
     kill_near = _kill_near(signs, state, rules)
     if kill_near and state.episode is None and _silent(signs) and signs.last_sign is not None:
-        state = state._replace(
-            episode=Episode(since=signs.last_sign, next_sample=signs.now))
+        state = state._replace(episode=_noticed(signs, state))
     episode = state.episode
     if episode is not None and signs.now >= episode.next_sample:
         actions.append(Action.SAMPLE)
@@ -234,7 +157,7 @@ def _note_dead(signs: Signs, state: State, late_s: float) -> State:
         dead.append((signs.last_beat - late, signs.last_beat))
         if gap is not None and gap[1] > state.looked_at:
             dead.append(gap)
-    if late_s > _LATE_S:
+    if late_s > LATE_S:
         dead.append((signs.now - late_s, signs.now))
     if len(dead) > len(state.dead):
         oldest = signs.oldest_request
@@ -301,13 +224,16 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     """The next moment at which anything could become due."""
     if state.grace_until > signs.now:
         return state.grace_until
-    moments = [signs.now + min(_IDLE_S, _sample_after(rules))]
+    moments = [signs.now + min(_IDLE_S, _sample_after(rules) / (1 if signs.last_sign else 2))]
     if rules.slow_request_threshold:  # the next may begin right after this look
         moments.append(signs.now + rules.slow_request_threshold / 2)
     if state.episode is not None:
         moments.append(state.episode.next_sample)
     elif signs.last_sign is not None and not signs.loop_ended:
-        moments.append(signs.last_sign + _sample_after(rules) + 0.001)
+        silent_at, due = signs.last_sign + state.paused[1], _sample_after(rules)
+        # Once on the way there: what the thread does from then on is known to be of the silence.
+        first = silent_at + _FIRST_SHARE * due
+        moments.append(first if signs.now < first else silent_at + due + 0.001)
     if signs.deadline is not None and signs.deadline != state.told_deadline:
         moments.append(signs.deadline - _margin(state, rules))
     slow_at = _slow_at(signs, state, rules)

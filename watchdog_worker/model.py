@@ -28,6 +28,11 @@ class Frame(NamedTuple):
     locals: dict[str, str] | None = None
     omitted: int | None = None
     """How many frames were left out between this one and the next (deep recursion)."""
+    module: str | None = None
+    qualname: str | None = None
+    """The function with its classes, where that is more than `function`."""
+    calls: str | None = None
+    """What it calls at this line, such as `time.sleep`; of the frames that matter, where known."""
 
 
 class KernelWait(NamedTuple):
@@ -53,6 +58,8 @@ class ThreadStack(NamedTuple):
     wait: KernelWait | None = None
     frames_total: int | None = None
     """Depth of the whole stack, where `frames` shows less than that."""
+    waits_for: str | None = None
+    """What its innermost call waits for in Python's terms: a lock and who holds it, a child."""
 
 
 class TaskGroup(NamedTuple):
@@ -90,6 +97,26 @@ class Profile(NamedTuple):
     samples: int
     seconds: float
     stacks: tuple[SampledStack, ...]
+    callbacks: int | None = None
+    """How many callbacks of the loop were seen to hold it, one after the other, if several."""
+
+
+class Effort(NamedTuple):
+    """What the process did in a silence, as far as the monitor watched it; all in seconds."""
+
+    seconds: float
+    """How long it has watched."""
+    cpu_s: float
+    """CPU time of the loop's thread meanwhile."""
+    process_cpu_s: float
+    gil_wait_s: float = 0.0
+    """For so long the monitor itself waited for the GIL."""
+    paused_s: float = 0.0
+    """For so long nothing of the process ran."""
+    collected_s: float = 0.0
+    """Spent in full garbage collections."""
+    queued_s: float | None = None
+    """For so long the loop's thread was ready and got no processor; None where it is not told."""
 
 
 class Process(NamedTuple):
@@ -199,6 +226,7 @@ class Snapshot(NamedTuple):
     """How many more were slow and have ended, before the rate limit let them be told."""
     process: Process | None = None
     loop_lag: LoopLag | None = None
+    effort: Effort | None = None
     profile: Profile | None = None
     capture_s: float = 0.0
     incomplete: tuple[str, ...] = ()
@@ -228,8 +256,10 @@ class Snapshot(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """Why the loop is blocked."""
+    """Why the loop is blocked, or why something else is told."""
 
+    cause: str | None = None
+    """One of `diagnosis.causes`; None where the loop is not blocked."""
     culprit: Frame | None = None
     """The innermost frame of the application's own code."""
     blocking_call: Frame | None = None
@@ -238,6 +268,14 @@ class Diagnosis(NamedTuple):
     """What has happened, in a sentence."""
     remedy: str | None = None
     """What to do about it."""
+    evidence: tuple[str, ...] = ()
+    """What speaks for the cause, a sentence each; begins with where it comes from."""
+    waits_for: str | None = None
+    """Such as `tcp 10.0.3.4:5432`."""
+    call: str | None = None
+    """What blocks, as a developer calls it: `time.sleep`."""
+    fingerprint: str | None = None
+    """The same for the same fault, wherever its lines have moved to."""
 
 
 class Report(NamedTuple):

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs, State, decide
+from watchdog_worker.decision import decide
+from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs, State
 from watchdog_worker.ownthread import OwnThread
 
 _HEADING = b"(most recent call first)"
@@ -94,7 +95,7 @@ class Monitor(OwnThread):
                 # What the actions took is not a pause of the process.
                 after = self._watcher.look(self._clock())
                 state = state._replace(
-                    wake_at=max(state.wake_at, after.now), cpu_s=after.cpu_s)
+                    wake_at=max(state.wake_at, after.now), reading=after.reading)
             if self._bell.wait(state.wake_at - self._clock()):
                 self._attempt(
                     self._watcher.rung, self._watcher.look(self._clock()), state.episode)

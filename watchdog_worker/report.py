@@ -10,7 +10,7 @@ from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stal
 from watchdog_worker.render.headline import headline
 
 STALL, STALL_ENDED, PRE_KILL, ON_DEMAND = "stall", "stall_ended", "pre_kill", "on_demand"
-SLOW_REQUEST, CONTEXT_LEAK = "slow_request", "context_leak"
+SLOW_REQUEST, CONTEXT_LEAK, SUSPENDED = "slow_request", "context_leak", "suspended"
 
 LEVELS = {
     STALL: logging.WARNING,
@@ -19,6 +19,7 @@ LEVELS = {
     ON_DEMAND: logging.INFO,
     SLOW_REQUEST: logging.WARNING,
     CONTEXT_LEAK: logging.WARNING,
+    SUSPENDED: logging.WARNING,
 }
 """The log level of every event."""
 

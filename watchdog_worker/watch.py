@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from watchdog_worker import doorbell, kinds, report, settings
 from watchdog_worker.capture import Camera, Limits
+from watchdog_worker.capture.effort import Gauge
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.requests import Choice
 from watchdog_worker.deadline import Deadline
-from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs
-from watchdog_worker.diagnosis import diagnose
+from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
+from watchdog_worker.diagnosis import diagnose, suspension
 from watchdog_worker.hurry import Hurry
 from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
 from watchdog_worker.monitor import Bell, Monitor
@@ -51,7 +50,7 @@ class Watch:
         self._samples, self._sampled_since = Samples(), 0.0
         self._last_callback: int | None = None
         self._loop_ended = False
-        self._loop_cpu = _cpu_clock()
+        self._gauge = Gauge()
         self._hurry = Hurry()
         self._sinks = _sinks(worker)
         self._signal = cfg.watchdog_dump_signal
@@ -78,6 +77,7 @@ class Watch:
         """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
         if self._signal is not None:
             doorbell.install(self._signal, self._bell.write_end)
+        self._gauge.start()
         self._sinks.start()
         self._camera.start()
         self._monitor.start()
@@ -97,8 +97,11 @@ class Watch:
 
     def look(self, now: float) -> Signs:
         """The signs of this moment."""
-        return Signs(now, self.heartbeat.last_sign, self._deadline.at(now), self._loop_ended,
-                     cpu_s=self._loop_cpu(), oldest_request=self.requests.oldest_began,
+        last_sign = self.heartbeat.last_sign
+        if last_sign is not None and now - last_sign <= self.heartbeat.interval:
+            self._gauge.healthy()
+        return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
+                     reading=self._gauge.reading(), oldest_request=self.requests.oldest_began,
                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
                      last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
                      beats_late_s=self.heartbeat.late_s)
@@ -129,6 +132,8 @@ class Watch:
             self.requests.note_slow(decision.slow_before)
         elif action is Action.CONTEXT_LEAK:
             self.requests.tell_leaks()
+        elif action is Action.SUSPENDED:
+            self._tell_paused(decision.paused_s)
 
     def rung(self, signs: Signs, episode: Episode | None) -> None:
         """The dump signal came."""
@@ -146,7 +151,7 @@ class Watch:
             f"unwatched: {words(error)}", logging.ERROR)
 
     def _sample(self, signs: Signs) -> None:
-        stack = self._camera.sample()
+        stack = self._camera.sample(self._samples.wants_names)
         if stack is not None and self.heartbeat.last_sign == signs.last_sign:
             self._samples.add(stack, signs.now)
         self._note_progress(signs.now)
@@ -159,6 +164,7 @@ class Watch:
         callback, last = self._camera.callback(), self._last_callback
         if callback is not None and callback != last:
             if last is not None:
+                self._samples.callbacks += 1
                 self.heartbeat.tell_arbiter(now)
             self._last_callback = callback
 
@@ -169,14 +175,17 @@ class Watch:
         if event == report.ON_DEMAND and not silent and seen.last_sign is not None:
             self._emit(event, self._snapshot(None))
             return
+        reading, at = self._gauge.reading(), monotonic()
         snapshot = self._snapshot(seen.last_sign if silent else None)
+        if silent and episode is not None:
+            snapshot = snapshot._replace(effort=self._gauge.effort(episode, reading, at))
         kill_at = self._deadline.at(monotonic())
         self._emit(event, snapshot, Stall(
             blocked_s=self._silence(seen.last_sign),
             phase=self.heartbeat.phase,
             timeout_s=self._timeout,
             kill_in_s=None if kill_at is None else round(kill_at - monotonic(), 3),
-            gil_held=None if episode is not None and episode.monitor_was_late else False,
+            gil_held=_gil_held(episode),
             withheld=withheld or None,
             silent=silent,
             running=seen.last_sign is not None,
@@ -193,9 +202,18 @@ class Watch:
             blocked_s=self._silence(episode.since),
             phase=self.heartbeat.phase,
             timeout_s=self._timeout,
-            gil_held=None if episode.monitor_was_late else False,
+            gil_held=_gil_held(episode),
         ))
         self._samples = Samples()
+
+    def _tell_paused(self, paused_s: float) -> None:
+        snapshot = self._camera.figures()
+        self._emit(report.SUSPENDED, snapshot, Stall(
+            blocked_s=round(paused_s, 3),
+            phase=self.heartbeat.phase,
+            timeout_s=self._timeout,
+            gil_held=False,
+        ), suspension.explain(snapshot, paused_s))
 
     def _silence(self, since: float | None) -> float:
         """How long the silence after this sign was, or has been until now."""
@@ -230,6 +248,12 @@ class Watch:
     def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(
             f"watchdog: cannot notify the arbiter: {words(error)}", logging.ERROR)
+
+
+def _gil_held(episode: Episode | None) -> bool | None:
+    if episode is None or not episode.monitor_was_late:
+        return False
+    return True if episode.gil_wait_s >= episode.late_s else None
 
 
 def _camera(cfg: Any, in_flight: InFlight) -> Camera:
@@ -277,11 +301,3 @@ def _hook(worker: Any) -> Callable[[Any, dict[str, Any]], object] | None:
 def _app_name(worker: Any) -> str:
     """What was asked for on the command line, such as `shop.main:app`."""
     return str(getattr(worker.app, "app_uri", None) or worker.cfg.proc_name)
-
-
-def _cpu_clock() -> Callable[[], float]:
-    """CPU time of the calling thread for any other to read; of the process where it is hidden."""
-    if not hasattr(time, "pthread_getcpuclockid"):
-        return time.process_time
-    clock = time.pthread_getcpuclockid(threading.get_ident())
-    return lambda: time.clock_gettime(clock)

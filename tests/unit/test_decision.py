@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from watchdog_worker.decision import Action, Rules, Signs, State, decide
+from watchdog_worker.decision import decide
+from watchdog_worker.lateness import Reading
+from watchdog_worker.signs import Action, Rules, Signs, State
 
 RULES = Rules(stall_threshold=1.0, stall_rate_limit=10, sample_interval=0.05, pre_kill_margin=1.0)
 
@@ -15,7 +17,7 @@ class Story:
     def __init__(self, rules: Rules = RULES, timeout: float | None = None) -> None:
         self.rules, self.timeout = rules, timeout
         self.now, self.state = 100.0, State()
-        self.cpu_s, self.looks = 0.0, 0
+        self.reading, self.looks = Reading(), 0
         self.last_sign: float | None = 100.0
         self.last_beat = 100.0
         self.oldest_request: float | None = None
@@ -33,7 +35,7 @@ class Story:
             deadline = None
             if self.timeout is not None and self.last_sign is not None:
                 deadline = self.last_sign + self.timeout
-            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.cpu_s,
+            signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.reading,
                           self.oldest_request, self.beats_late_s, self.last_beat, self.gap,
                           self.leaks)
             decision = decide(signs, self.state, self.rules)
@@ -61,8 +63,9 @@ class Story:
         return self
 
     def computed(self, seconds: float) -> Story:
-        """The process has used so much CPU time."""
-        self.cpu_s += seconds
+        """The loop's thread has used so much CPU time."""
+        self.reading = self.reading._replace(
+            cpu_s=self.reading.cpu_s + seconds, process_cpu_s=self.reading.process_cpu_s + seconds)
         return self
 
     @property

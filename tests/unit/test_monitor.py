@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from watchdog_worker.decision import Action, Decision, Episode, Rules, Signs
+from watchdog_worker.lateness import Reading
+from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.monitor import Bell, Monitor
 
 RULES = Rules(stall_threshold=1.0, stall_rate_limit=10, sample_interval=0.05, pre_kill_margin=1.0)
@@ -68,7 +69,7 @@ def run(script: Script) -> list[str]:
 def test_a_silence_is_told_to_its_end_before_another_begins() -> None:
     """Also where the monitor saw nothing of the life between them."""
     told = run(Script(
-        Signs(102.0, 100.0, None), Signs(105.0, 103.0, None, cpu_s=3.0),
+        Signs(102.0, 100.0, None), Signs(105.0, 103.0, None, reading=Reading(3.0, 3.0)),
         Signs(105.1, 105.05, None)))
     assert told == [
         "since 100", "SAMPLE", "STALL",

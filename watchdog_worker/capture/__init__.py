@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from watchdog_worker.budget import Budgeted
-from watchdog_worker.capture import osthreads, process, requests, slow, stacks, tasks, whose
+from watchdog_worker.capture import (
+    filelocks,
+    naming,
+    osthreads,
+    process,
+    requests,
+    slow,
+    stacks,
+    tasks,
+    waits,
+    whose,
+)
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.sources import Sources
 from watchdog_worker.model import (
@@ -31,6 +43,7 @@ T = TypeVar("T")
 
 _TASKS_S = 0.5
 _KERNEL_S = 0.2
+_FILE_DATABASES = "sqlite3."
 _NOWHERE = slow.Place(None)
 
 
@@ -51,6 +64,7 @@ class _Raw:
         self.threads_total: int | None = None
         self.tasks: tasks.RawTasks | None = None
         self.kernel: dict[int, osthreads.KernelView] = {}
+        self.waits_for: str | None = None
         self.process: Process | None = None
         self.entries: list[Entry] | None = None
         self.blocking: int | None = None
@@ -75,9 +89,16 @@ class Camera:
         """Start the thread that reads source lines. Raises RuntimeError if none can be had."""
         self._reader.start()
 
-    def sample(self) -> stacks.RawStack | None:
-        """The loop thread's stack alone; costs some microseconds."""
-        return stacks.stack_of(self._loop_thread_id, self._limits.max_frames)
+    def sample(
+        self, named: Callable[[stacks.RawStack], bool] = lambda stack: True
+    ) -> stacks.RawStack | None:
+        """The loop thread's stack alone; costs some microseconds, and more if it is to be `named`:
+        told with what its telling frames call."""
+        frame = sys._current_frames().get(self._loop_thread_id)
+        if frame is None:
+            return None
+        stack = stacks.walk(frame, self._limits.max_frames, self._limits.with_locals)
+        return naming.with_calls(stack, frame) if named(stack) else stack
 
     def callback(self) -> int | None:
         """Which callback the loop is in, None where it is in no coroutine."""
@@ -102,15 +123,22 @@ class Camera:
         if samples is not None:
             raw.blocking = _attempt(
                 "requests", incomplete, lambda: whose.running(self._loop_thread_id))
+        # The loop's thread before the others: what it stands at may be over the next moment.
+        own = _attempt("threads", incomplete, self.sample)
+        raw.waits_for = _attempt(
+            "waits", incomplete, lambda: waits.waits_for(self._loop_thread_id))
         raw.threads, raw.threads_total = self._threads(incomplete)
+        if own is not None:
+            raw.threads = [each._replace(stack=own) if each.loop else each for each in raw.threads]
         if samples is not None and samples.latest is not None and moved_on():
             raw.threads = [each._replace(stack=samples.latest) if each.loop else each
                            for each in raw.threads]
-            raw.blocking = None  # who is there now is another one
+            raw.blocking = raw.waits_for = None  # who is there now is another one
         if loop is not None:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
                 loop, limits.max_frames, _TASKS_S))
         raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        _attempt("waits", incomplete, lambda: _look_further(raw, self._loop_thread_id, own))
         raw.process = _attempt("process", incomplete, process.figures)
         return self._developed_or_not(raw, began, incomplete, lag, samples)
 
@@ -143,6 +171,14 @@ class Camera:
             self._loop_thread_id, self._loop_native_id, limits.max_threads, limits.max_frames,
             limits.with_locals, only)) or ([], None)
 
+    def figures(self) -> Snapshot:
+        """The requests in flight and the process's figures alone. Never raises, as `take`."""
+        began = monotonic()
+        raw, incomplete = _Raw(), list[str]()
+        raw.entries = _attempt("requests", incomplete, lambda: list(self._in_flight.entries()))
+        raw.process = _attempt("process", incomplete, process.figures)
+        return self._developed_or_not(raw, began, incomplete)
+
     def request(self, entry: Entry) -> Snapshot:
         """A snapshot of nothing but one request as it came; it may have ended."""
         listed = requests.listed([entry], entry.began, self._choice, None, {})
@@ -172,7 +208,7 @@ class Camera:
         if not sources.complete:
             incomplete.append("source lines: reading them took too long")
         return Snapshot(
-            threads=tuple(_thread(each, raw.kernel, sources) for each in raw.threads),
+            threads=tuple(_thread(each, raw, sources) for each in raw.threads),
             threads_total=raw.threads_total,
             tasks=_tasks(raw.tasks, groups, sources) if raw.tasks else None,
             requests=self._requests(raw, began, sources),
@@ -223,6 +259,17 @@ def _kernel_views(threads: list[stacks.RawThread]) -> dict[int, osthreads.Kernel
     return views
 
 
+def _look_further(raw: _Raw, loop: int, own: stacks.RawStack | None) -> None:
+    """What neither the frames nor the thread's own entries in /proc tell: a file that a database
+    asks for in vain, and the child process behind a pipe."""
+    if own is not None and (own.frames[-1].calls or "").startswith(_FILE_DATABASES):
+        raw.waits_for = filelocks.locked() or raw.waits_for
+    view = raw.kernel.get(loop)
+    if view is not None and view.wait is not None and (view.wait.target or "").startswith("pipe:"):
+        target = process.reader_or_writer(view.wait.target or "") or view.wait.target
+        raw.kernel[loop] = view._replace(wait=view.wait._replace(target=target))
+
+
 def _all_frames(
     raw: _Raw, groups: list[tasks.RawGroup], sampled: list[tuple[int, tuple[stacks.RawFrame, ...]]]
 ) -> Iterator[stacks.RawFrame]:
@@ -236,21 +283,20 @@ def _all_frames(
         yield from (place.frame for place in raw.slow.places.values() if place.frame)
 
 
-def _thread(
-    raw: stacks.RawThread, kernel: dict[int, osthreads.KernelView], sources: Sources
-) -> ThreadStack:
-    view = kernel.get(raw.id, osthreads.KernelView())
-    cut = raw.stack.total > len(raw.stack.frames)
+def _thread(thread: stacks.RawThread, raw: _Raw, sources: Sources) -> ThreadStack:
+    view = raw.kernel.get(thread.id, osthreads.KernelView())
+    cut = thread.stack.total > len(thread.stack.frames)
     return ThreadStack(
-        id=raw.id,
-        name=raw.name,
-        loop=raw.loop,
-        frames=sources.frames(raw.stack.frames),
-        native_id=raw.native_id,
+        id=thread.id,
+        name=thread.name,
+        loop=thread.loop,
+        frames=sources.frames(thread.stack.frames),
+        native_id=thread.native_id,
         state=view.state,
         cpu_s=view.cpu_s,
         wait=view.wait,
-        frames_total=raw.stack.total if cut else None,
+        frames_total=thread.stack.total if cut else None,
+        waits_for=raw.waits_for if thread.loop else None,
     )
 
 
@@ -279,4 +325,5 @@ def _profile(
         samples=samples.total,
         seconds=round(samples.last - samples.first, 3),
         stacks=tuple(SampledStack(count, sources.frames(frames)) for count, frames in sampled),
+        callbacks=samples.callbacks if samples.callbacks > 1 else None,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from time import monotonic
 
 from watchdog_worker.capture.procfs import read
 from watchdog_worker.model import Process
 
+_SEARCH_S = 0.05
 _CGROUP = "/sys/fs/cgroup"
 _CGROUP_FILES = {
     "memory.current": "memory_current_bytes",
@@ -76,4 +78,38 @@ def _cgroup() -> dict[str, int]:
             key, _, value = line.partition(" ")
             if key in keys and value.isdigit():
                 found[f"{file.partition('.')[0]}_{key}"] = int(value)
+    return found
+
+
+def child(pid: int) -> str | None:
+    """A child process in words."""
+    if pid <= 0:
+        return "a child process"
+    command = read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    return f"child process {pid}" + (f" ({command[:100]})" if command else "")
+
+
+def reader_or_writer(pipe: str) -> str | None:
+    """The child process of ours at the other end of `pipe:[…]`, in words; None: there is none."""
+    deadline = monotonic() + _SEARCH_S
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return None
+    for pid in sorted(pids, reverse=True):  # children are younger than we are
+        if pid <= os.getpid() or monotonic() > deadline:
+            return None
+        fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        if len(fields) > 1 and fields[1] == str(os.getpid()) and pipe in _links(pid):
+            return child(pid)
+    return None
+
+
+def _links(pid: int) -> set[str]:
+    found = set()
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except OSError:  # it has ended, or is not ours to look into
+        pass
     return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 
-def read(path: str) -> str:
-    """The first 4 KiB of a file; empty where there is none or it is refused."""
+def read(path: str, size: int = 4096) -> str:
+    """The first bytes of a file; empty where there is none or it is refused."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
-        return os.read(fd, 4096).decode("utf-8", "replace")
+        return os.read(fd, size).decode("utf-8", "replace")
     except OSError:
         return ""
     finally:

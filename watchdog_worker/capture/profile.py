@@ -8,17 +8,20 @@ from watchdog_worker.capture.stacks import Place, RawFrame, RawStack, place
 
 _MAX_PLACES = 1000
 _MAX_SHOWN = 10
+_MAX_NAMED = 30
 
 
 class Samples:
     """Counts equal stacks, in bounded memory: what no longer fits is counted as one rest."""
 
-    __slots__ = ("first", "last", "total", "latest", "_counts", "_stacks")
+    __slots__ = ("first", "last", "total", "latest", "callbacks", "_counts", "_stacks")
 
     def __init__(self) -> None:
         self.first = self.last = 0.0
         self.total = 0
         self.latest: RawStack | None = None
+        self.callbacks = 1
+        """How many callbacks of the loop were seen to hold it."""
         self._counts: Counter[Place] = Counter()
         self._stacks: dict[Place, RawStack] = {}
 
@@ -32,6 +35,10 @@ class Samples:
         if key in self._stacks or len(self._stacks) < _MAX_PLACES:
             self._stacks.setdefault(key, stack)
             self._counts[key] += 1
+
+    def wants_names(self, stack: RawStack) -> bool:
+        """This one has not been seen yet, and is early enough to be among those shown."""
+        return len(self._stacks) < _MAX_NAMED and place(stack.frames) not in self._stacks
 
     def most_common(self) -> list[tuple[int, tuple[RawFrame, ...]]]:
         """The stacks that were seen most often, with their counts."""

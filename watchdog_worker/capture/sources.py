@@ -50,7 +50,15 @@ class Sources:
             app=_is_app(code) or None,
             locals=raw.locals or None,
             omitted=raw.omitted,
+            module=raw.module,
+            qualname=_qualname(code),
+            calls=raw.calls,
         )
+
+
+def _qualname(code: CodeType) -> str | None:
+    name = getattr(code, "co_qualname", code.co_name)  # since 3.11
+    return name if name != code.co_name else None
 
 
 def _is_app(code: CodeType) -> bool:

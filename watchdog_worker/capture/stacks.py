@@ -10,15 +10,19 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Container, Iterable, Iterator
-from inspect import CO_COROUTINE
+from inspect import CO_COROUTINE, CO_OPTIMIZED
 from itertools import islice
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.ends import both_ends, shares
 from watchdog_worker.capture.saferepr import safe_locals
 from watchdog_worker.ownthread import OwnThread
+
+
+_FRAMES_OWN = 3
+"""References to a frame's dict of locals that nobody else has: the frame's, ours, the argument."""
 
 
 class RawFrame(NamedTuple):
@@ -28,6 +32,8 @@ class RawFrame(NamedTuple):
     line: int
     locals: dict[str, str] | None = None
     omitted: int | None = None
+    module: str | None = None
+    calls: str | None = None
 
 
 class RawStack(NamedTuple):
@@ -66,10 +72,31 @@ def outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _raw(frame: FrameType, with_locals: bool) -> RawFrame:
-    code = frame.f_code
-    if with_locals and appcode.is_application(code.co_filename):
-        return RawFrame(code, frame.f_lineno or 0, safe_locals(frame))
-    return RawFrame(code, frame.f_lineno or 0)
+    code, module = frame.f_code, dict.get(frame.f_globals, "__name__")
+    shown = with_locals and appcode.is_application(code.co_filename)
+    return RawFrame(
+        code, frame.f_lineno or 0, safe_locals(frame) if shown else None,
+        module=module if type(module) is str else None)
+
+
+def variable(frame: FrameType, name: str, missing: Any = None) -> Any:
+    """A local variable of a frame that may run on in its thread.
+
+    Before CPython 3.13 the frame keeps the dict that it shows: what is in it would live for as
+    long as a pool's thread does. Where the thread is traced or profiled, or the variables are a
+    module's, that dict is the real one and must not be emptied.
+    """
+    if sys.version_info >= (3, 13):
+        return frame.f_locals.get(name, missing)
+    if not frame.f_code.co_flags & CO_OPTIMIZED:
+        return dict.get(frame.f_locals, name, missing)
+    if frame.f_trace is not None or threading.getprofile() or threading.gettrace():
+        return missing
+    variables = frame.f_locals
+    value = variables.get(name, missing)
+    if sys.getrefcount(variables) <= _FRAMES_OWN:  # else the application's `locals()` has it too
+        variables.clear()
+    return value
 
 
 def stack_of(thread_id: int, max_frames: int) -> RawStack | None:

@@ -1,13 +1,37 @@
-"""Why the loop is blocked. Pure: a Snapshot in, a Diagnosis out."""
+"""Why the loop is blocked. Pure: a Snapshot in, a Diagnosis out.
+
+`standing` reads the kernel, `stack` the frames, `rules` is the table that says what they mean
+together, `verdict` weighs them, `words` says it.
+"""
 
 from __future__ import annotations
 
-from watchdog_worker.model import Diagnosis, Snapshot, innermost_app
+from watchdog_worker.diagnosis import stack, verdict, words
+from watchdog_worker.diagnosis.fingerprint import fingerprint
+from watchdog_worker.diagnosis.rules import CPU_BOUND, SUSPENDED
+from watchdog_worker.model import Diagnosis, Snapshot
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis | None:
-    """Who blocks the loop in this picture, None where the loop thread could not be read."""
+    """Who blocks the loop in this picture and why; None where its thread could not be read."""
     thread = snapshot.loop_thread
     if thread is None or not thread.frames:
         return None
-    return Diagnosis(culprit=innermost_app(thread.frames), blocking_call=thread.frames[-1])
+    found = verdict.weigh(snapshot, thread)
+    culprit, below = stack.split(found.frames) if found.frames else (None, ())
+    if found.cause == SUSPENDED:
+        culprit, below = None, ()
+    innermost = (below[-1] if below else culprit) if found.frames else None
+    call = words.call_of(found, culprit, below)
+    named = None if found.cause in (CPU_BOUND, SUSPENDED) or found.busy else call
+    return Diagnosis(
+        cause=found.cause,
+        culprit=culprit,
+        blocking_call=innermost,
+        summary=words.summary(found, snapshot, thread, call),
+        remedy=words.remedy(found, culprit),
+        evidence=tuple(words.evidence(found, snapshot, thread, culprit)),
+        waits_for=words.waits_for(found, thread),
+        call=call if found.cause != SUSPENDED else None,
+        fingerprint=fingerprint(found.cause, culprit or innermost, named),
+    )

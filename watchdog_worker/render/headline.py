@@ -39,12 +39,16 @@ def headline(
     if event == "stall_ended" and stall is not None:
         line = f"watchdog loop free again after {stall.blocked_s:.1f} s"
         return plain(line + _was_blocked(snapshot.profile))
+    if event == "suspended" and stall is not None:
+        return plain(f"watchdog process did not run for {stall.blocked_s:.1f} s (stopped, "
+                     "throttled or starved): the loop is not to blame")
     opening = "watchdog stacks on demand: loop" if event == "on_demand" else "watchdog loop"
     if stall is None or not stall.silent:
         line = f"{opening} {_alive(snapshot, stall)}"
     else:
         line = " ".join(filter(None, (
-            f"{opening} blocked {stall.blocked_s:.1f} s", _where(diagnosis), _phase(stall))))
+            f"{opening} blocked {stall.blocked_s:.1f} s", _by(diagnosis), _where(diagnosis),
+            _phase(stall))))
         line += _handling(snapshot.blocking_request)
     if stall is not None and stall.kill_in_s is not None and event != "on_demand":
         line += f"; {_kill(stall.kill_in_s)}"
@@ -128,7 +132,25 @@ def _where(diagnosis: Diagnosis | None) -> str:
     if diagnosis is None:
         return "(its stack could not be read)"
     frame = diagnosis.culprit or diagnosis.blocking_call
-    return "" if frame is None else f"at {place(frame)}"
+    return "" if frame is None else (
+        f"at {short_path(frame.file)}:{frame.line} {frame.qualname or frame.function}")
+
+
+def _by(diagnosis: Diagnosis | None) -> str:
+    if diagnosis is None or diagnosis.cause is None:
+        return ""
+    if diagnosis.cause == "suspended":
+        return "by a process that did not run"
+    told = {"cpu_bound": "computing", "import": "an import", "logging": "writing a log"}
+    name = told.get(diagnosis.cause)
+    if name is None:
+        name = diagnosis.call or (
+            "" if diagnosis.cause == "unknown" else diagnosis.cause.replace("_", " "))
+    elif diagnosis.cause == "cpu_bound" and diagnosis.call:
+        name = f"computing ({diagnosis.call})"
+    if diagnosis.cause == "gil_held":
+        name = f"{diagnosis.call or 'native code'}, which kept the GIL,"
+    return f"by {name}" if name else ""
 
 
 def _was_blocked(profile: Profile | None) -> str:

@@ -77,14 +77,22 @@ def _stall(stall: Stall) -> Iterator[str]:
 
 
 def _diagnosis(diagnosis: Diagnosis) -> Iterator[str]:
+    if diagnosis.cause is not None:
+        yield f"cause:      {diagnosis.cause}"
     if diagnosis.culprit is not None:
         yield f"your code:  {plain(place(diagnosis.culprit))}"
     if diagnosis.blocking_call is not None and diagnosis.blocking_call != diagnosis.culprit:
         yield f"blocked in: {plain(place(diagnosis.blocking_call))}"
+    if diagnosis.waits_for is not None:
+        yield f"waits for:  {plain(diagnosis.waits_for)}"
     if diagnosis.summary is not None:
         yield f"why:        {plain(diagnosis.summary)}"
     if diagnosis.remedy is not None:
         yield f"fix:        {plain(diagnosis.remedy)}"
+    for at, sentence in enumerate(diagnosis.evidence):
+        yield f"{'' if at else 'evidence:':11} {plain(sentence)}"
+    if diagnosis.fingerprint is not None:
+        yield f"fingerprint {diagnosis.fingerprint}"
 
 
 def _profile(profile: Profile) -> Iterator[str]:

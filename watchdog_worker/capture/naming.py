@@ -1,0 +1,159 @@
+"""What a frame calls, with its full name: the names of `callee`, looked up in the live frame.
+
+Runs in the monitor thread and calls no foreign code: attributes are read past every
+`__getattr__`, property and metaclass. Where that does not lead anywhere, nothing is said.
+"""
+
+from __future__ import annotations
+
+import builtins
+from inspect import getattr_static
+from types import (
+    BuiltinFunctionType,
+    FrameType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import Any, NamedTuple
+
+from watchdog_worker.capture import appcode
+from watchdog_worker.capture.callee import CALLED, TAKEN, Chain, callee
+from watchdog_worker.capture.saferepr import type_name
+from watchdog_worker.capture.stacks import RawStack, outwards, variable
+
+_MISSING = object()
+_MAX_NAME = 120
+
+
+class Called(NamedTuple):
+    """What is called; not to be kept, it holds the application's own object."""
+
+    name: str
+    """`time.sleep`, `psycopg2.extensions.cursor.execute`."""
+    receiver: Any
+    """The object whose method it is; None for a function."""
+
+
+class _Made(NamedTuple):
+    """Stands for an object that a call has made and nobody has named."""
+
+    kind: type | None
+    name: str
+
+
+def with_calls(stack: RawStack, frame: FrameType) -> RawStack:
+    """The stack that ends in this live frame, with what its telling frames call.
+
+    Those are the innermost, and the innermost of the application.
+    """
+    frames = list(stack.frames)
+    at = len(frames)
+    for live in outwards(frame):
+        at -= 1
+        if at < 0 or frames[at].code is not live.f_code or frames[at].omitted:
+            break
+        is_app = appcode.is_application(live.f_code.co_filename)
+        if is_app or at == len(frames) - 1:
+            found = called_by(live)
+            frames[at] = frames[at]._replace(calls=found and found.name)
+        if is_app:
+            break
+    return stack._replace(frames=tuple(frames))
+
+
+def called_by(frame: FrameType) -> Called | None:
+    """What this frame calls now; None where it cannot be told."""
+    try:
+        chain = callee(frame.f_code, frame.f_lasti)
+        return chain and _resolved(frame, chain)
+    except Exception:  # foreign objects can be of any make
+        return None
+
+
+def value_of(frame: FrameType, chain: Chain) -> Any:
+    """The object that these names lead to in this frame; a private mark if they lead nowhere."""
+    value = _root(frame, chain[0])
+    for name in chain[1:]:
+        value = _attribute(value, name) if name not in (CALLED, TAKEN) else _MISSING
+    return value
+
+
+def _resolved(frame: FrameType, chain: Chain) -> Called | None:
+    value = _root(frame, chain[0])
+    receiver: Any = None
+    name = _own_name(value, chain[0])
+    for asked in chain[1:]:
+        if value is _MISSING:
+            return None
+        if asked == CALLED:
+            kind = value if issubclass(type(value), type) else None
+            value, name = _Made(kind, f"{name}()"), f"{name}()"
+            continue
+        if asked == TAKEN:
+            if not issubclass(type(value), type):  # a class with its parameters is the class
+                value, name = _Made(None, f"{name}[]"), f"{name}[]"
+            continue
+        receiver = value
+        value = _attribute(receiver, asked)
+        name = _name_on(receiver, asked, value, name)
+    if value is _MISSING:
+        return None
+    if issubclass(type(receiver), (ModuleType, _Made)):
+        receiver = None
+    return Called(name[:_MAX_NAME], receiver)
+
+
+def _root(frame: FrameType, name: str) -> Any:
+    value = variable(frame, name, _MISSING)
+    if value is _MISSING:
+        value = dict.get(frame.f_globals, name, _MISSING)
+    return vars(builtins).get(name, _MISSING) if value is _MISSING else value
+
+
+def _attribute(value: Any, name: str) -> Any:
+    if type(value) is _Made:
+        return getattr_static(value.kind, name, _MISSING) if value.kind else value
+    if issubclass(type(value), ModuleType):
+        return dict.get(ModuleType.__getattribute__(value, "__dict__"), name, _MISSING)
+    return getattr_static(value, name, _MISSING)
+
+
+def _own_name(value: Any, written: str) -> str:
+    """The full name of a module, class or function; of anything else, as it is written."""
+    kind = type(value)
+    if issubclass(kind, ModuleType):
+        own = dict.get(ModuleType.__getattribute__(value, "__dict__"), "__name__")
+        return own if type(own) is str else written
+    if issubclass(kind, type):
+        return type_name(value)
+    if kind is MethodType:
+        return _own_name(value.__func__, written)
+    if kind in (MethodDescriptorType, WrapperDescriptorType):
+        return f"{type_name(value.__objclass__)}.{value.__name__}"
+    if kind is BuiltinFunctionType and not issubclass(type(value.__self__), ModuleType):
+        if value.__self__ is not None:
+            return f"{type_name(type(value.__self__))}.{value.__name__}"
+    if kind is FunctionType or kind is BuiltinFunctionType:
+        module = value.__module__
+        plain = type(module) is str and module != "builtins"
+        return f"{module}.{value.__qualname__}" if plain else str(value.__qualname__)
+    return written
+
+
+def _name_on(receiver: Any, asked: str, value: Any, so_far: str) -> str:
+    """The name of an attribute: as it is written on a module, else by who defines it."""
+    if issubclass(type(receiver), ModuleType):
+        return f"{so_far}.{asked}"
+    if type(receiver) is _Made and receiver.kind is None:
+        return f"{so_far}.{asked}"
+    if type(value) in (staticmethod, classmethod):
+        value = value.__func__
+    own = _own_name(value, "")
+    if own and not issubclass(type(value), type):
+        return own
+    kind = receiver.kind if type(receiver) is _Made else (
+        receiver if issubclass(type(receiver), type) else type(receiver))
+    return f"{type_name(kind)}.{asked}"

@@ -1,0 +1,67 @@
+"""What to do about each cause, in one or two sentences. Pure."""
+
+from __future__ import annotations
+
+from watchdog_worker.diagnosis import rules
+from watchdog_worker.diagnosis.rules import Rule
+
+_ELSE = ("or make the endpoint a plain `def`, or call it in a thread: "
+         "`await asyncio.to_thread(...)`")
+
+_REMEDIES = {
+    rules.SLEEP: "`await asyncio.sleep(...)` in its place; what cannot await belongs in a plain "
+                 "`def` endpoint, or in `await asyncio.to_thread(...)`",
+    rules.HTTP_CLIENT: f"an async client (httpx.AsyncClient, one for the whole process); {_ELSE}. "
+                       "Set a timeout in any case",
+    rules.DATABASE: f"an async driver; {_ELSE}. Set a timeout in any case",
+    rules.SOCKET_IO: f"an async client for this protocol, or asyncio's streams; {_ELSE}. Set a "
+                     "timeout in any case",
+    rules.DNS: "`await loop.getaddrinfo(...)`, or an async client, which does that itself; and "
+               "see why the name server does not answer (/etc/resolv.conf: timeout, attempts)",
+    rules.FILE_IO: f"anyio.open_file or aiofiles; {_ELSE}",
+    rules.SUBPROCESS: f"`await asyncio.create_subprocess_exec(...)`; {_ELSE}",
+    rules.LOCK: "no lock, queue or thread is to be waited for on the loop: use asyncio.Lock, "
+                "asyncio.Queue or asyncio.Event among tasks, and `await asyncio.to_thread(...)` "
+                "for what threads share; see what its holder is at",
+    rules.FUTURE_WAIT: "never `.result()` on the loop's own thread: `await` it "
+                       "(`await asyncio.wrap_future(future)`, `await loop.run_in_executor(...)`)",
+    rules.CPU_BOUND: "a process pool: `await loop.run_in_executor(ProcessPoolExecutor(), ...)`, or "
+                     "a background job; a plain `def` endpoint or a thread keeps the loop alive, "
+                     "but shares its processor",
+    rules.GIL_HELD: "a process pool: `await loop.run_in_executor(ProcessPoolExecutor(), ...)`; a "
+                    "thread does not help, as native code that keeps the GIL stops them all. Or "
+                    "smaller pieces",
+    rules.IMPORT: "import it when the application starts, at the head of a module, and not within "
+                  "a request; what is slow in it (a model, a connection) belongs in lifespan",
+    rules.LOGGING: "whoever reads the log has to keep up (a full pipe, a dead collector); hand the "
+                   "lines to a thread: logging.handlers.QueueHandler with a QueueListener",
+    rules.SUSPENDED: "nothing in the application: look for a stop signal or a debugger, a CPU "
+                     "limit (cpu.max, `limits.cpu`), a frozen container or host, a machine with "
+                     "too much to do, swapping",
+    rules.UNKNOWN: "the stack, below, shows what it was at; blocking work belongs in a plain `def` "
+                   "endpoint or in `await asyncio.to_thread(...)`",
+}
+_COLLECTOR = ("fewer objects that live long: `gc.freeze()` when startup is over, a larger "
+              "`gc.set_threshold(...)`, and a look at what a cache keeps")
+_IN_THREAD = ("that work belongs in a process pool: a thread does not free the loop of native code "
+              "that keeps the GIL")
+_PATTERN = ("a pattern without nested repetition (`(a+)+`), or the `re2` package, which cannot "
+            "backtrack; else a process pool, as a thread does not free the loop of it")
+
+
+def advice(
+    cause: str, library: Rule | None, call: str | None, *, collected: bool, in_thread: bool
+) -> str:
+    """For this cause and, where one is on the stack, this library."""
+    if collected:
+        return _COLLECTOR
+    if in_thread:
+        return _IN_THREAD
+    if cause in (rules.GIL_HELD, rules.CPU_BOUND) and (call or "").startswith(("re.", "_sre.")):
+        return _PATTERN
+    if library is not None and cause == library.cause:
+        return f"{library.instead} in place of {library.library}; {_ELSE}" + (
+            ". Set a timeout in any case" if cause in (rules.HTTP_CLIENT, rules.DATABASE) else "")
+    if library is not None and cause in (rules.DNS, rules.SLEEP):
+        return f"{_REMEDIES[cause]}; here {library.library} does it: {library.instead}"
+    return _REMEDIES[cause]

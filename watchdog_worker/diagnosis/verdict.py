@@ -1,0 +1,153 @@
+"""Weighs the three kinds of evidence, and names the cause only where they agree. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from watchdog_worker.diagnosis import rules, stack
+from watchdog_worker.diagnosis.rules import Rule
+from watchdog_worker.diagnosis.standing import Standing, standing
+from watchdog_worker.model import Effort, Frame, Profile, Snapshot, ThreadStack, innermost_app
+
+_SHORT_S = 1.0
+"""A silence that is shorter, its pauses apart, would have been nothing to tell of."""
+_ENOUGH = 5
+"""So many samples say something."""
+_MOST = 0.8
+
+
+class Verdict(NamedTuple):
+    """Why, and what it rests on."""
+
+    cause: str
+    frames: tuple[Frame, ...]
+    """The stack that is to blame."""
+    standing: Standing | None = None
+    rule: Rule | None = None
+    """What of the table holds."""
+    against: str = ""
+    """Why no cause is named, where the evidence disagrees."""
+    keeper: ThreadStack | None = None
+    """The thread other than the loop's that kept the GIL."""
+    collected: bool = False
+    """It was the garbage collector that kept it."""
+    busy: bool = False
+    """Many short blocks in a row, and no long one."""
+
+
+def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
+    """The verdict on this loop thread."""
+    effort = snapshot.effort
+    if effort is not None and _paused(effort):
+        return Verdict(rules.SUSPENDED, ())
+    at, found = standing(thread, effort), stack.names(thread.frames)
+    if at is Standing.STARVED:
+        return Verdict(rules.SUSPENDED, thread.frames, at)
+    if effort is not None and _gil_kept(effort) and not _waits_itself(at, found):
+        return _gil(snapshot, thread, effort)
+    if at is Standing.COMPUTING:
+        rule = stack.fitting(found, at)
+        busy = _busy(snapshot.profile)
+        frames = _common(thread.frames, snapshot.profile)
+        return Verdict(rule.cause if rule else rules.CPU_BOUND, frames, at, rule, busy=busy)
+    return _waiting(snapshot, thread, at, found)
+
+
+def _paused(effort: Effort) -> bool:
+    """Nobody ran for most of it, and the rest alone would not have been told."""
+    return (effort.paused_s > effort.seconds / 2
+            and effort.seconds - effort.paused_s < _SHORT_S)
+
+
+def _gil_kept(effort: Effort) -> bool:
+    return effort.gil_wait_s > (effort.seconds - effort.paused_s) / 2
+
+
+def _waits_itself(at: Standing | None, found: stack.Names) -> bool:
+    """It stands in a wait of its own, whoever keeps the GIL: one that is not for the GIL."""
+    if at in (None, Standing.COMPUTING):
+        return False
+    return at is not Standing.FUTEX or stack.fitting(found, at) is not None
+
+
+def _gil(snapshot: Snapshot, thread: ThreadStack, effort: Effort) -> Verdict:
+    collected = effort.collected_s > effort.gil_wait_s / 2
+    if effort.cpu_s > effort.gil_wait_s / 2:
+        names = stack.names(thread.frames)
+        rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)
+        if names.importing:
+            return Verdict(rules.IMPORT, thread.frames, Standing.COMPUTING, rule)
+        return Verdict(rules.GIL_HELD, thread.frames, Standing.COMPUTING, collected=collected)
+    others = [each for each in snapshot.threads
+              if not each.loop and (each.cpu_s or 0.0) > effort.gil_wait_s / 2]
+    keeper = others[0] if len(others) == 1 and innermost_app(others[0].frames) else None
+    return Verdict(rules.GIL_HELD, keeper.frames if keeper else (), keeper=keeper,
+                   collected=collected)
+
+
+def _waiting(
+    snapshot: Snapshot, thread: ThreadStack, at: Standing | None, found: stack.Names
+) -> Verdict:
+    rule = stack.fitting(found, at)
+    busy = _busy(snapshot.profile)
+    if rule is None:
+        named = stack.contradicted(found)
+        if named is not None and at is not None:
+            against = (f"the stack would say {named.cause}, but the kernel says that the thread "
+                       f"{at.value}")
+            return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
+        cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if at is not None else rules.UNKNOWN
+        return Verdict(cause, thread.frames, at, busy=busy)
+    share = _share_of(rule.cause, snapshot.profile)
+    if share is not None and share < _MOST:
+        against = (f"the stack says {rule.cause}, but only {share:.0%} of the samples do")
+        return Verdict(rules.UNKNOWN, thread.frames, at, against=against, busy=busy)
+    return Verdict(rule.cause, thread.frames, at, rule, busy=busy)
+
+
+def _share_of(cause: str, profile: Profile | None) -> float | None:
+    """In which share of the samples the stack alone would have given the same cause."""
+    if profile is None or profile.samples < _ENOUGH:
+        return None
+    same = shown = 0
+    for sampled in profile.stacks:
+        rule = stack.contradicted(stack.names(sampled.frames))
+        shown += sampled.count
+        same += sampled.count if rule is not None and _kin(rule.cause, cause) else 0
+    return same / shown if shown else None
+
+
+def _kin(one: str, other: str) -> bool:
+    """A call to a remote service is the same fault while it looks up the name."""
+    remote = (rules.HTTP_CLIENT, rules.DATABASE, rules.SOCKET_IO, rules.DNS)
+    return one == other or (one in remote and other in remote)
+
+
+def _busy(profile: Profile | None) -> bool:
+    """One callback of the loop after another, none of them for long."""
+    return (profile is not None and profile.samples >= _ENOUGH
+            and (profile.callbacks or 0) > profile.samples / 4)
+
+
+def _common(frames: tuple[Frame, ...], profile: Profile | None) -> tuple[Frame, ...]:
+    """The stack as far in as nearly all samples have it: computing goes on below that."""
+    if profile is None or profile.samples < _ENOUGH:
+        return frames
+    shown = sum(sampled.count for sampled in profile.stacks)
+    for depth in range(len(frames), 0, -1):
+        if not frames[depth - 1].app:
+            continue
+        outer = [_function(frame) for frame in frames[:depth]]
+        same = sum(sampled.count for sampled in profile.stacks
+                   if [_function(frame) for frame in sampled.frames[:depth]] == outer)
+        if same >= _MOST * shown:
+            return frames if depth == _innermost_app_depth(frames) else frames[:depth]
+    return frames
+
+
+def _function(frame: Frame) -> tuple[str, str]:
+    return frame.file, frame.function
+
+
+def _innermost_app_depth(frames: tuple[Frame, ...]) -> int:
+    return max((at + 1 for at, frame in enumerate(frames) if frame.app), default=0)

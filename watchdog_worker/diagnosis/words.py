@@ -1,0 +1,178 @@
+"""The verdict in words: what happened, what speaks for it, what to do. Pure.
+
+Foreign text is passed on as it is; those who print it make it safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from watchdog_worker.diagnosis import rules, stack
+from watchdog_worker.diagnosis.remedies import advice
+from watchdog_worker.diagnosis.standing import Standing
+from watchdog_worker.diagnosis.verdict import Verdict
+from watchdog_worker.model import Effort, Frame, Profile, Snapshot, ThreadStack
+
+_SOCKETS = (rules.HTTP_CLIENT, rules.DATABASE, rules.SOCKET_IO)
+_MAX_SHOWN = 4
+
+
+def call_of(found: Verdict, culprit: Frame | None, below: tuple[Frame, ...]) -> str | None:
+    """What blocks, as the developer who wrote the line calls it."""
+    if found.collected:
+        return "a garbage collection"
+    if culprit is not None and culprit.calls:
+        return culprit.calls
+    if not below:
+        return None
+    outer = stack.full_name(below[0])
+    # Without the application, the innermost says more than some middleware's entry.
+    return outer if culprit is not None else below[-1].calls or stack.full_name(below[-1])
+
+
+def waits_for(found: Verdict, thread: ThreadStack) -> str | None:
+    """What would have to happen for the loop to go on."""
+    if found.standing in (None, Standing.COMPUTING, Standing.STARVED) or found.keeper:
+        return None
+    target = thread.wait.target if thread.wait is not None else None
+    own = thread.waits_for
+    if found.cause == rules.DNS and own and target:
+        return f"{own}, {target}"
+    return own or target
+
+
+def summary(
+    found: Verdict, snapshot: Snapshot, thread: ThreadStack, call: str | None
+) -> str:
+    """What has happened, in a sentence."""
+    text = _what(found, snapshot, thread, call)
+    if found.busy:
+        callbacks = snapshot.profile.callbacks if snapshot.profile is not None else None
+        text = (f"the loop is busy, not stuck: it went on to another callback {callbacks} times "
+                f"while it was watched, and none leaves it time for a beat; {text}")
+    return text
+
+
+def _what(
+    found: Verdict, snapshot: Snapshot, thread: ThreadStack, call: str | None
+) -> str:
+    effort, name = snapshot.effort, call or "a call"
+    target = waits_for(found, thread)
+    to = f" ({target})" if target else ""
+    library = found.rule.library if found.rule is not None else ""
+    by = f"{name}, which is synchronous," if not library else f"{name} ({library}) is synchronous and"
+    if found.cause == rules.SUSPENDED:
+        return suspended(effort) if effort is not None else ""
+    if found.cause == rules.GIL_HELD:
+        return _kept(found, effort, call)
+    if found.cause == rules.CPU_BOUND:
+        share = f" ({effort.cpu_s:.1f} s of {effort.seconds:.1f} s)" if effort is not None else ""
+        return f"the loop's thread computes{share}; nothing else runs on the loop until it is done"
+    if found.cause == rules.UNKNOWN:
+        return found.against or "what the loop's thread is at does not say why it takes so long"
+    told = {
+        rules.SLEEP: f"the loop's thread sleeps in {name}",
+        rules.HTTP_CLIENT: f"{by} waits for the answer{to}",
+        rules.DATABASE: f"{by} waits for the database{to}",
+        rules.SOCKET_IO: f"{by} waits for its peer{to}",
+        rules.DNS: f"{name} looks up a name{to}, which is synchronous",
+        rules.FILE_IO: f"{name} waits for a file{to}",
+        rules.SUBPROCESS: f"{name} waits for another program{to}",
+        rules.LOCK: f"{name} waits for {target or 'another thread'}",
+        rules.FUTURE_WAIT: f"{name} waits for {target or 'a future'}; if that needs the loop to "
+                           "run, it waits for ever",
+        rules.IMPORT: "a module is imported while the loop runs",
+        rules.LOGGING: f"a line of log cannot be written{to}",
+    }
+    return told[found.cause] + ("" if found.cause == rules.FUTURE_WAIT
+                                else "; nothing else runs on the loop meanwhile")
+
+
+def _kept(found: Verdict, effort: Effort | None, call: str | None) -> str:
+    kept = f"for {effort.gil_wait_s:.1f} s " if effort is not None else ""
+    if found.collected and effort is not None:
+        return (f"full garbage collections took {effort.collected_s:.1f} s, in which no Python "
+                "code could run in this process")
+    if found.keeper is not None:
+        return (f"thread {found.keeper.name} kept the GIL {kept}in native code: no other thread "
+                "could run Python, the loop's included")
+    who = f"{call} kept" if call else "native code kept"
+    return f"{who} the GIL {kept}at a stretch: no other Python code could run in this process"
+
+
+def suspended(effort: Effort) -> str:
+    """The process had no chance to run."""
+    if effort.paused_s > effort.seconds / 2:
+        return (f"nothing of this process ran for {effort.paused_s:.1f} of {effort.seconds:.1f} s: "
+                "the loop is not to blame")
+    return (f"the loop's thread was ready to run and had a processor for {effort.cpu_s:.1f} of "
+            f"{effort.seconds:.1f} s: the machine is too busy, or the process is throttled")
+
+
+def remedy(found: Verdict, culprit: Frame | None) -> str:
+    """What to do about it."""
+    names = stack.names(found.frames)
+    library = stack.library(names, found.cause)
+    return advice(found.cause, library, stack.split(found.frames)[0] and names.calls,
+                  collected=found.collected, in_thread=found.keeper is not None)
+
+
+def evidence(
+    found: Verdict, snapshot: Snapshot, thread: ThreadStack, culprit: Frame | None
+) -> Iterator[str]:
+    """What speaks for the cause; each begins with where it comes from."""
+    if found.frames:
+        yield f"stack: {_stack(found.frames)}"
+    if found.against:
+        yield f"but: {found.against}"
+    kernel = _kernel(thread)
+    if kernel:
+        yield f"kernel: {kernel}"
+    if snapshot.profile is not None:
+        yield f"samples: {_samples(snapshot.profile, culprit)}"
+    if snapshot.effort is not None:
+        yield f"monitor: {_effort(snapshot.effort)}"
+
+
+def _stack(frames: tuple[Frame, ...]) -> str:
+    culprit, below = stack.split(frames)
+    chain = [stack.full_name(frame) for frame in below]
+    if frames[-1].calls and frames[-1].calls not in chain[-1:]:
+        chain.append(frames[-1].calls)
+    if len(chain) > _MAX_SHOWN:
+        chain = [*chain[:2], "...", *chain[-2:]]
+    own = stack.full_name(culprit) if culprit is not None else "no code of the application"
+    return " > ".join([own, *chain])
+
+
+def _kernel(thread: ThreadStack) -> str:
+    parts = [f"state {thread.state}"] if thread.state else []
+    if thread.wait is not None:
+        wait = thread.wait
+        parts += [f"in {wait.syscall}"] if wait.syscall else []
+        parts += [f"on {wait.target}"] if wait.target else []
+        parts += [f"({wait.wchan})"] if wait.wchan else []
+    return " ".join(parts)
+
+
+def _samples(profile: Profile, culprit: Frame | None) -> str:
+    here = sum(sampled.count for sampled in profile.stacks if culprit is not None and any(
+        (frame.file, frame.function, frame.line)
+        == (culprit.file, culprit.function, culprit.line) for frame in sampled.frames))
+    places = len(profile.stacks)
+    text = f"{here} of {profile.samples} at this line" if culprit is not None else (
+        f"{profile.samples}")
+    return f"{text}, {places} different stack{'' if places == 1 else 's'} among them"
+
+
+def _effort(effort: Effort) -> str:
+    parts = [f"in {effort.seconds:.2f} s the loop's thread used {effort.cpu_s:.2f} s of CPU, the "
+             f"process {effort.process_cpu_s:.2f} s"]
+    for seconds, what in (
+            (effort.gil_wait_s, "the monitor waited {:.2f} s for the GIL"),
+            (effort.paused_s, "nothing ran for {:.2f} s"),
+            (effort.collected_s, "full garbage collections took {:.2f} s"),
+            (effort.queued_s, "the loop's thread waited {:.2f} s for a processor")):
+        if seconds and seconds >= 0.05:
+            parts.append(what.format(seconds))
+    return ", ".join(parts)
