@@ -18,6 +18,10 @@ _DEAD_KEPT = 1000
 _FIRST_SHARE = 0.6
 """A look after this share of the threshold; more than a heartbeat, so that it costs nothing
 on a loop that beats."""
+_PAUSE_S = 1.0
+"""A monitor that is late by less may have lacked a turn on a busy machine, and the loop not."""
+_TELLING_S = 0.3
+"""What a thread does in less time than that says little."""
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
@@ -55,6 +59,8 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     withheld = 0
     if Action.STALL in actions:
         withheld, state = state.withheld, state._replace(withheld=0)
+    if signs.now - state.looked_at >= _TELLING_S:
+        state = state._replace(earlier=(state.looked_at, state.reading))
     state = state._replace(
         wake_at=_wake_at(signs, state, rules), reading=signs.reading, looked_at=signs.now)
     return Decision(tuple(actions), state, ended, withheld, slow_before, late_s)
@@ -70,13 +76,14 @@ def _note_pause(signs: Signs, state: State, late_s: float, why: Why | None) -> S
     paused_s = paused_s if sign == signs.last_sign else 0.0
     if why in (Why.PAUSED, Why.UNKNOWN) and signs.last_sign != state.graced_sign:
         state = state._replace(grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
-    if why is Why.PAUSED:
+    if why is Why.PAUSED and late_s >= _PAUSE_S:
         paused_s += late_s
     return state._replace(paused=(signs.last_sign, paused_s))
 
 
 def _told_of_pause(state: State, rules: Rules, late_s: float, signs: Signs) -> bool:
-    return (signs.last_sign is not None and not signs.loop_ended and rules.stall_threshold > 0 and late_s > rules.stall_threshold
+    return (signs.last_sign is not None and not signs.loop_ended
+            and 0 < rules.stall_threshold < late_s
             and len(_recent(state.recent, signs)) < rules.stall_rate_limit)
 
 
@@ -111,10 +118,13 @@ def _begin_episode(
 def _noticed(signs: Signs, state: State) -> Episode:
     """The silence that is noticed now."""
     assert signs.last_sign is not None
-    if not state.looked_at:
-        return Episode(signs.last_sign, signs.now, watched_since=signs.now, reading=signs.reading)
-    return Episode(signs.last_sign, signs.now, watched_since=state.looked_at,
-                   reading=state.reading, paused_s=state.paused[1])
+    since, reading = state.looked_at, state.reading
+    if signs.now - since < _TELLING_S:
+        since, reading = state.earlier
+    if not since:
+        since, reading = signs.now, signs.reading
+    return Episode(signs.last_sign, signs.now, watched_since=since, reading=reading,
+                   paused_s=state.paused[1])
 
 
 def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]:
@@ -224,7 +234,8 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     """The next moment at which anything could become due."""
     if state.grace_until > signs.now:
         return state.grace_until
-    moments = [signs.now + min(_IDLE_S, _sample_after(rules) / (1 if signs.last_sign else 2))]
+    idle_s = min(_IDLE_S, _sample_after(rules))
+    moments = [signs.now + (idle_s if signs.last_sign is not None else idle_s / 2)]
     if rules.slow_request_threshold:  # the next may begin right after this look
         moments.append(signs.now + rules.slow_request_threshold / 2)
     if state.episode is not None:

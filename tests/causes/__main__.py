@@ -1,6 +1,6 @@
 """Every stall of the matrix, run for real: is the cause right, the line, what it waits for?
 
-    python -m tests.causes [--only PART] [--jobs 4] [--show]
+    python -m tests.causes [--only PART] [--jobs 4] [--show] [--record]
 
 Prints a line a case and the shares. Exits 1 if fewer than 95 % of the causes are right, or one is
 wrong: `unknown` is allowed in the rest. What this machine lacks is skipped by name.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.causes import counterparts, matrix
 from tests.causes.cases import CASES, Case
+from tests.causes.record import record
 from tests.causes.throttle import possible
 from tests.stall_case import PAIRS
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--jobs", type=int, default=4, help="waiting cases run so many at a time")
+    parser.add_argument("--record", action="store_true", help="renew tests/recorded")
     parser.add_argument("--show", action="store_true", help="print each report's headline")
     arguments = parser.parse_args()
     chosen = [case for case in CASES if arguments.only in case.name]
@@ -40,6 +42,8 @@ def main() -> int:
                 own.mkdir()
                 outcome = _one(case, own, found)
                 _print(outcome, arguments.show)
+                if arguments.record:
+                    record(outcome, own, found)
                 return outcome
 
             with ThreadPoolExecutor(arguments.jobs) as pool:

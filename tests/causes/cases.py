@@ -66,6 +66,8 @@ CASES = (
     _local("library_sleep", "sleep", "thinlib.patiently(lambda: None)"),
     _local("executed_sleep", "sleep", 'exec("import time'),
     _local("busy_sleep", "sleep", "time.sleep(0.03)", function="short")._replace(event="stall"),
+    # A library of which nobody knows anything: the kernel alone is no evidence for a cause.
+    _local("foreign_sleep", "unknown", "ctypes.CDLL(None).sleep(600)"),
     _local("deep_decorators", "sleep", "time.sleep(600)", function="charged"),
 
     _net("requests_get", "http_client", "requests.get(URL)"),
@@ -153,7 +155,7 @@ CASES = (
     _computing("big_sort", "gil_held", "sorted("),
     _computing("big_number", "gil_held", "7 ** 1_200_000"),
     _computing("big_sum", "gil_held", "sum("),
-    _computing("garbage", "gil_held", "gc.collect()"),
+    Case("collecting:collect", "gil_held", "gc.collect()", event="stall", alone=True),
     _computing("another_thread", "gil_held", ""),
 
     Case("computing:nothing", "suspended", "", needs=("numpy",), event="suspended", done="stop",

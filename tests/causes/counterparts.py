@@ -92,9 +92,9 @@ def _postgres(folder: Path) -> Iterator[dict[str, str]]:
     user = None
     if os.geteuid() == 0:  # it refuses to run as root
         user = next((name for name in ("postgres", "nobody") if _is_user(name)), None)
-        shutil.chown(data, user)
+        shutil.chown(data, user or "nobody")
         for parent in (folder, *folder.parents):
-            if parent.owner() == "root" and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            if parent.name.startswith("causes-"):  # mkdtemp makes it ours alone
                 parent.chmod(0o755)
     subprocess.run([initdb, "-D", data, "-A", "trust", "-U", "me", "-N"], check=True, user=user,
                    cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import re
 import signal
@@ -105,4 +106,4 @@ def _line_right(case: Case, told: dict[str, Any]) -> bool:
     if case.app == "computing:another_thread":
         return culprit is None  # the thread has no frame of the application's
     return (culprit is not None and culprit["function"] == case.blamed
-            and case.line in culprit.get("code", ""))
+            and case.line in linecache.getline(culprit["file"], culprit["line"]))

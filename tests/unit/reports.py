@@ -25,9 +25,14 @@ from watchdog_worker.model import (
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=timezone.utc)
 SERVER = tuple(Frame(f"/lib/server{at}.py", at, f"serve{at}", "serve()") for at in range(1, 7))
 VIEW = Frame("/srv/shop/views.py", 42, "checkout", "charge(card)", app=True,
+             module="shop.views",
              locals={"card": "'4242'", "password": "<masked>"})
-CHARGE = Frame("/srv/shop/pay.py", 7, "charge", "requests.post(URL)", app=True)
-RECV = Frame("/lib/socket.py", 705, "readinto", "return self._sock.recv_into(b)")
+CHARGE = Frame("/srv/shop/pay.py", 7, "charge", "requests.post(URL)", app=True,
+               module="shop.pay", calls="requests.post")
+POST = Frame("/lib/requests/api.py", 115, "post", 'return request("post", url)',
+             module="requests.api")
+RECV = Frame("/lib/socket.py", 705, "readinto", "return self._sock.recv_into(b)",
+             module="socket", qualname="SocketIO.readinto", calls="_socket.socket.recv_into")
 WAIT = Frame("/lib/threading.py", 327, "wait", "waiter.acquire()")
 SLEEP = Frame("/lib/asyncio/tasks.py", 649, "sleep", "return await future")
 IDENTITY = report.Identity(pid=4711, worker_age=3, app="shop:app")
@@ -40,7 +45,7 @@ def snapshot() -> Snapshot:
     return Snapshot(
         threads=(
             ThreadStack(
-                id=1, name="MainThread", loop=True, frames=(*SERVER, VIEW, CHARGE, RECV),
+                id=1, name="MainThread", loop=True, frames=(*SERVER, VIEW, CHARGE, POST, RECV),
                 native_id=4711, state="S (sleeping)", cpu_s=1.25,
                 wait=KernelWait("wait_woken", "recvfrom", 17, "tcp 10.0.3.4:443")),
             ThreadStack(
@@ -66,7 +71,7 @@ def snapshot() -> Snapshot:
         requests_total=5001,
         process=Process(100 * 2 ** 20, 12.5, 0.75, 9, 31, {"memory_max_bytes": 1000}),
         loop_lag=LoopLag((0.01, 0.1), (50, 3, 1), 1.5, 1.25),
-        profile=Profile(80, 4.0, (SampledStack(60, (*SERVER, VIEW, CHARGE, RECV)),
+        profile=Profile(80, 4.0, (SampledStack(60, (*SERVER, VIEW, CHARGE, POST, RECV)),
                                   SampledStack(20, (WAIT,)))),
         capture_s=0.0123,
         incomplete=("source lines: reading them took too long",),

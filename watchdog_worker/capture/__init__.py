@@ -37,12 +37,15 @@ from watchdog_worker.model import (
     ThreadStack,
 )
 from watchdog_worker.ownthread import words
+from watchdog_worker.vitals import garbage
 from watchdog_worker.vitals.inflight import Entry, InFlight
 
 T = TypeVar("T")
 
 _TASKS_S = 0.5
 _KERNEL_S = 0.2
+_FIGURES_S = 1.0
+"""Figures of the process come last, and not at all where each file costs a wait for the GIL."""
 _FILE_DATABASES = "sqlite3."
 _NOWHERE = slow.Place(None)
 
@@ -95,6 +98,8 @@ class Camera:
         """The loop thread's stack alone; costs some microseconds, and more if it is to be `named`:
         told with what its telling frames call."""
         frame = sys._current_frames().get(self._loop_thread_id)
+        if frame is not None and frame.f_code is garbage.CODE:
+            frame = frame.f_back
         if frame is None:
             return None
         stack = stacks.walk(frame, self._limits.max_frames, self._limits.with_locals)
@@ -138,8 +143,13 @@ class Camera:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
                 loop, limits.max_frames, _TASKS_S))
         raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        if moved_on():
+            raw.kernel.pop(self._loop_thread_id, None)
         _attempt("waits", incomplete, lambda: _look_further(raw, self._loop_thread_id, own))
-        raw.process = _attempt("process", incomplete, process.figures)
+        if monotonic() - began < _FIGURES_S:
+            raw.process = _attempt("process", incomplete, process.figures)
+        else:
+            incomplete.append("process: the picture had taken long enough without its figures")
         return self._developed_or_not(raw, began, incomplete, lag, samples)
 
     def take_slow(

@@ -51,12 +51,14 @@ class Gauge:
     def effort(self, episode: Episode, now: Reading, at: float) -> Effort:
         """What this silence has added to the counts, up to a reading at some moment (monotonic)."""
         before, queued = episode.reading, self._queued()
+        seconds = at - episode.watched_since
         if queued is not None and self._queued_before is not None:
-            queued = round(queued - self._queued_before, 3)
+            # It counts from a look that may have been a little earlier.
+            queued = round(min(queued - self._queued_before, seconds), 3)
         else:
             queued = None
         return Effort(
-            seconds=round(at - episode.watched_since, 3),
+            seconds=round(seconds, 3),
             cpu_s=round(now.cpu_s - before.cpu_s, 3),
             process_cpu_s=round(now.process_cpu_s - before.process_cpu_s, 3),
             gil_wait_s=round(episode.gil_wait_s, 3),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dis
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -106,14 +105,12 @@ def _with_blocks(
     code: CodeType, instructions: Iterable[dis.Instruction]
 ) -> Iterator[tuple[int, int]]:
     """Where a `with` block is entered, and where it ends."""
-    if sys.version_info < (3, 11):
-        for each in instructions:
-            if each.opname == "SETUP_WITH":
-                yield each.offset, each.argval
-        return
-    table = dis._parse_exception_table(code)  # type: ignore[attr-defined,unused-ignore]
+    parse: Any = getattr(dis, "_parse_exception_table", None)  # since 3.11
+    table = parse(code) if parse is not None else []
     for each in instructions:
-        if each.opname == "BEFORE_WITH":
+        if each.opname == "SETUP_WITH":
+            yield each.offset, each.argval
+        elif each.opname == "BEFORE_WITH":
             first = next((entry for entry in table if entry.start == each.offset + 2), None)
             if first is not None:
                 yield each.offset, max(

@@ -68,7 +68,7 @@ def called_by(frame: FrameType) -> Called | None:
     """What this frame calls now; None where it cannot be told."""
     try:
         chain = callee(frame.f_code, frame.f_lasti)
-        return chain and _resolved(frame, chain)
+        return _resolved(frame, chain) if chain else None
     except Exception:  # foreign objects can be of any make
         return None
 
@@ -154,6 +154,7 @@ def _name_on(receiver: Any, asked: str, value: Any, so_far: str) -> str:
     own = _own_name(value, "")
     if own and not issubclass(type(value), type):
         return own
-    kind = receiver.kind if type(receiver) is _Made else (
-        receiver if issubclass(type(receiver), type) else type(receiver))
+    if type(receiver) is _Made:
+        receiver = receiver.kind
+    kind = receiver if issubclass(type(receiver), type) else type(receiver)
     return f"{type_name(kind)}.{asked}"

@@ -60,8 +60,9 @@ def advice(
     if cause in (rules.GIL_HELD, rules.CPU_BOUND) and (call or "").startswith(("re.", "_sre.")):
         return _PATTERN
     if library is not None and cause == library.cause:
-        return f"{library.instead} in place of {library.library}; {_ELSE}" + (
+        return f"in place of {library.library}: {library.instead}; {_ELSE}" + (
             ". Set a timeout in any case" if cause in (rules.HTTP_CLIENT, rules.DATABASE) else "")
     if library is not None and cause in (rules.DNS, rules.SLEEP):
-        return f"{_REMEDIES[cause]}; here {library.library} does it: {library.instead}"
+        return (f"{_REMEDIES[cause]}. Here it is {library.library} that does it: use "
+                f"{library.instead}")
     return _REMEDIES[cause]

@@ -68,7 +68,7 @@ def _is_server(frame: Frame) -> bool:
 
 def fitting(found: Names, at: Standing | None) -> Rule | None:
     """The first rule of the table that holds; None: none does."""
-    return next((rule for rule in _named(found) if at is None or at in rule.standings), None)
+    return next((rule for rule in named(found) if at is None or at in rule.standings), None)
 
 
 def library(found: Names, cause: str) -> Rule | None:
@@ -79,12 +79,8 @@ def library(found: Names, cause: str) -> Rule | None:
     return next((rule for rule in known if rule.cause == cause), known[0] if known else None)
 
 
-def contradicted(found: Names) -> Rule | None:
-    """The first rule whose names are on the stack, whatever the kernel says."""
-    return next(_named(found), None)
-
-
-def _named(found: Names) -> Iterator[Rule]:
+def named(found: Names) -> Iterator[Rule]:
+    """The rules whose names are on the stack, whatever the kernel says, in their order."""
     for rule in RULES:
         if rule.cause == IMPORT:
             if found.importing:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from watchdog_worker.diagnosis import rules, stack
 from watchdog_worker.diagnosis.rules import Rule
 from watchdog_worker.diagnosis.standing import Standing, standing
-from watchdog_worker.model import Effort, Frame, Profile, Snapshot, ThreadStack, innermost_app
+from watchdog_worker.model import (
+    Effort,
+    Frame,
+    Profile,
+    SampledStack,
+    Snapshot,
+    ThreadStack,
+    innermost_app,
+)
 
 _SHORT_S = 1.0
 """A silence that is shorter, its pauses apart, would have been nothing to tell of."""
 _ENOUGH = 5
 """So many samples say something."""
 _MOST = 0.8
+_MAINLY = 0.5
 
 
 class Verdict(NamedTuple):
@@ -46,10 +56,7 @@ def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
     if effort is not None and _gil_kept(effort) and not _waits_itself(at, found):
         return _gil(snapshot, thread, effort)
     if at is Standing.COMPUTING:
-        rule = stack.fitting(found, at)
-        busy = _busy(snapshot.profile)
-        frames = _common(thread.frames, snapshot.profile)
-        return Verdict(rule.cause if rule else rules.CPU_BOUND, frames, at, rule, busy=busy)
+        return _computing(snapshot, thread)
     return _waiting(snapshot, thread, at, found)
 
 
@@ -68,6 +75,16 @@ def _waits_itself(at: Standing | None, found: stack.Names) -> bool:
     if at in (None, Standing.COMPUTING):
         return False
     return at is not Standing.FUTEX or stack.fitting(found, at) is not None
+
+
+def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
+    effort, at = snapshot.effort, Standing.COMPUTING
+    frames = _usual(thread.frames, snapshot.profile)
+    if effort is not None and effort.collected_s > effort.seconds / 2:
+        return Verdict(rules.GIL_HELD, frames, at, collected=True)
+    rule = stack.fitting(stack.names(frames), at)
+    cause = rule.cause if rule is not None else rules.CPU_BOUND
+    return Verdict(cause, frames, at, rule, busy=_busy(snapshot.profile))
 
 
 def _gil(snapshot: Snapshot, thread: ThreadStack, effort: Effort) -> Verdict:
@@ -91,7 +108,7 @@ def _waiting(
     rule = stack.fitting(found, at)
     busy = _busy(snapshot.profile)
     if rule is None:
-        named = stack.contradicted(found)
+        named = next(stack.named(found), None)
         if named is not None and at is not None:
             against = (f"the stack would say {named.cause}, but the kernel says that the thread "
                        f"{at.value}")
@@ -99,7 +116,7 @@ def _waiting(
         cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if at is not None else rules.UNKNOWN
         return Verdict(cause, thread.frames, at, busy=busy)
     share = _share_of(rule.cause, snapshot.profile)
-    if share is not None and share < _MOST:
+    if share is not None and share < _MAINLY:
         against = (f"the stack says {rule.cause}, but only {share:.0%} of the samples do")
         return Verdict(rules.UNKNOWN, thread.frames, at, against=against, busy=busy)
     return Verdict(rule.cause, thread.frames, at, rule, busy=busy)
@@ -111,9 +128,9 @@ def _share_of(cause: str, profile: Profile | None) -> float | None:
         return None
     same = shown = 0
     for sampled in profile.stacks:
-        rule = stack.contradicted(stack.names(sampled.frames))
+        named = stack.named(stack.names(sampled.frames))
         shown += sampled.count
-        same += sampled.count if rule is not None and _kin(rule.cause, cause) else 0
+        same += sampled.count if any(_kin(rule.cause, cause) for rule in named) else 0
     return same / shown if shown else None
 
 
@@ -129,8 +146,12 @@ def _busy(profile: Profile | None) -> bool:
             and (profile.callbacks or 0) > profile.samples / 4)
 
 
-def _common(frames: tuple[Frame, ...], profile: Profile | None) -> tuple[Frame, ...]:
-    """The stack as far in as nearly all samples have it: computing goes on below that."""
+def _usual(frames: tuple[Frame, ...], profile: Profile | None) -> tuple[Frame, ...]:
+    """The stack of the samples that stands for most of them.
+
+    The innermost function of the application that nearly all samples are in, and the line in it
+    at which most are: where the picture itself was taken is chance.
+    """
     if profile is None or profile.samples < _ENOUGH:
         return frames
     shown = sum(sampled.count for sampled in profile.stacks)
@@ -138,16 +159,22 @@ def _common(frames: tuple[Frame, ...], profile: Profile | None) -> tuple[Frame, 
         if not frames[depth - 1].app:
             continue
         outer = [_function(frame) for frame in frames[:depth]]
-        same = sum(sampled.count for sampled in profile.stacks
-                   if [_function(frame) for frame in sampled.frames[:depth]] == outer)
-        if same >= _MOST * shown:
-            return frames if depth == _innermost_app_depth(frames) else frames[:depth]
+        same = [sampled for sampled in profile.stacks
+                if [_function(frame) for frame in sampled.frames[:depth]] == outer]
+        if sum(sampled.count for sampled in same) >= _MOST * shown:
+            return _at_usual_line(same, depth)
     return frames
+
+
+def _at_usual_line(samples: list[SampledStack], depth: int) -> tuple[Frame, ...]:
+    lines = Counter[int]()
+    for sampled in samples:
+        lines[sampled.frames[depth - 1].line] += sampled.count
+    line = lines.most_common(1)[0][0]
+    best = next(each.frames for each in samples if each.frames[depth - 1].line == line)
+    # Deeper functions of the application come and go: they are not what nearly all have.
+    return best if not any(frame.app for frame in best[depth:]) else best[:depth]
 
 
 def _function(frame: Frame) -> tuple[str, str]:
     return frame.file, frame.function
-
-
-def _innermost_app_depth(frames: tuple[Frame, ...]) -> int:
-    return max((at + 1 for at, frame in enumerate(frames) if frame.app), default=0)

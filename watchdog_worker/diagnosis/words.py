@@ -60,7 +60,10 @@ def _what(
     target = waits_for(found, thread)
     to = f" ({target})" if target else ""
     library = found.rule.library if found.rule is not None else ""
-    by = f"{name}, which is synchronous," if not library else f"{name} ({library}) is synchronous and"
+    if library.split(" ")[0].lower() in name.lower():
+        library = ""
+    by = f"{name} ({library}), which is synchronous," if library else (
+        f"{name}, which is synchronous,")
     if found.cause == rules.SUSPENDED:
         return suspended(effort) if effort is not None else ""
     if found.cause == rules.GIL_HELD:

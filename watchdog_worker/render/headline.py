@@ -24,6 +24,7 @@ from watchdog_worker.render.plain import plain
 
 
 _PATH_CHARS = 200
+_BLOCKERS = {"import": "by an import", "logging": "by writing a log"}
 _SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 
@@ -45,6 +46,8 @@ def headline(
     opening = "watchdog stacks on demand: loop" if event == "on_demand" else "watchdog loop"
     if stall is None or not stall.silent:
         line = f"{opening} {_alive(snapshot, stall)}"
+    elif diagnosis is not None and diagnosis.cause == "suspended":
+        line = f"{opening} silent {stall.blocked_s:.1f} s because the process did not run"
     else:
         line = " ".join(filter(None, (
             f"{opening} blocked {stall.blocked_s:.1f} s", _by(diagnosis), _where(diagnosis),
@@ -137,20 +140,17 @@ def _where(diagnosis: Diagnosis | None) -> str:
 
 
 def _by(diagnosis: Diagnosis | None) -> str:
-    if diagnosis is None or diagnosis.cause is None:
+    """What blocks; empty where no more is known than where."""
+    cause, call = (diagnosis.cause, diagnosis.call) if diagnosis is not None else (None, None)
+    if cause is None or cause in _BLOCKERS:
+        return _BLOCKERS.get(cause or "", "")
+    if cause == "cpu_bound":
+        return f"by computing ({call})" if call else "by computing"
+    if cause == "gil_held":
+        return f"by {call or 'native code'}, which kept the GIL,"
+    if call is None and cause == "unknown":
         return ""
-    if diagnosis.cause == "suspended":
-        return "by a process that did not run"
-    told = {"cpu_bound": "computing", "import": "an import", "logging": "writing a log"}
-    name = told.get(diagnosis.cause)
-    if name is None:
-        name = diagnosis.call or (
-            "" if diagnosis.cause == "unknown" else diagnosis.cause.replace("_", " "))
-    elif diagnosis.cause == "cpu_bound" and diagnosis.call:
-        name = f"computing ({diagnosis.call})"
-    if diagnosis.cause == "gil_held":
-        name = f"{diagnosis.call or 'native code'}, which kept the GIL,"
-    return f"by {name}" if name else ""
+    return f"by {call or cause.replace('_', ' ')}"
 
 
 def _was_blocked(profile: Profile | None) -> str:

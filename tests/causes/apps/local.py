@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import fcntl
 import functools
+import importlib
 import logging
 import multiprocessing
 import os
@@ -40,6 +42,10 @@ def library_sleep() -> None:
 
 def executed_sleep() -> None:
     exec("import time\ntime.sleep(600)")
+
+
+def foreign_sleep() -> None:
+    ctypes.CDLL(None).sleep(600)
 
 
 async def busy_sleep() -> None:
@@ -231,7 +237,7 @@ def computing_import() -> None:
 
 def waits_for_import() -> None:
     def other() -> None:
-        import slowlib  # noqa: F401
+        importlib.import_module("slowlib")
 
     threading.Thread(target=other, name="first-importer", daemon=True).start()
     time.sleep(0.5)

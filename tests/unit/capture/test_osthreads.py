@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.gunicorn_server import until
-from watchdog_worker.capture import osthreads
+from watchdog_worker.capture import descriptors, memory, osthreads
 from watchdog_worker.capture.process import figures
 
 pytestmark = pytest.mark.skipif(
@@ -80,14 +80,14 @@ def test_a_unix_socket_by_its_path(tmp_path: Path) -> None:
         server.bind(path)
         server.listen()
         client.connect(path)
-        assert osthreads.target_of(client.fileno()) == f"unix {path}"
+        assert descriptors.target_of(client.fileno()) == f"unix {path}"
 
 
 def test_a_listening_socket_has_no_peer() -> None:
     """It says so, and where it listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert osthreads.target_of(server.fileno()) == f"tcp (no peer) local 127.0.0.1:{port}"
+        assert descriptors.target_of(server.fileno()) == f"tcp (no peer) local 127.0.0.1:{port}"
 
 
 def test_a_connection_under_way_is_found_in_the_kernels_table() -> None:
@@ -104,7 +104,7 @@ def test_a_connection_under_way_is_found_in_the_kernels_table() -> None:
         try:
             time.sleep(0.05)
             port = server.getsockname()[1]
-            assert {osthreads.target_of(client.fileno()) for client in clients} == {
+            assert {descriptors.target_of(client.fileno()) for client in clients} == {
                 f"tcp 127.0.0.1:{port}"}
         finally:
             for client in clients:
@@ -118,7 +118,7 @@ def test_looking_does_not_touch_the_applications_socket() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             with socket.create_connection(server.getsockname(), timeout=None) as client:
                 os.set_blocking(client.fileno(), True)
-                assert osthreads.target_of(client.fileno()) is not None
+                assert descriptors.target_of(client.fileno()) is not None
                 assert os.get_blocking(client.fileno())
     finally:
         socket.setdefaulttimeout(None)
@@ -150,9 +150,9 @@ def test_a_thread_that_is_gone() -> None:
 
 def test_bad_addresses_and_descriptors_are_no_crash() -> None:
     """They come from a thread that goes on while we look."""
-    assert osthreads._polled(0, 3) == []
-    assert osthreads._polled(2 ** 64 - 8, 10 ** 9) == []
-    assert osthreads.target_of(10 ** 6) is None
+    assert memory.pollfds(0, 3) == []
+    assert memory.pollfds(2 ** 64 - 8, 10 ** 9) == []
+    assert descriptors.target_of(10 ** 6) is None
 
 
 def test_the_process_has_figures() -> None:

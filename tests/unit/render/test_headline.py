@@ -10,7 +10,8 @@ from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stall
 from watchdog_worker.render import headline as render
 
 DIAGNOSIS = Diagnosis(culprit=reports.CHARGE, blocking_call=reports.RECV)
-AT = "at /srv/shop/pay.py:7 in charge: requests.post(URL)"
+AT = "at /srv/shop/pay.py:7 charge"
+WAS_AT = "at /srv/shop/pay.py:7 in charge: requests.post(URL)"
 EMPTY = Snapshot()
 
 
@@ -21,7 +22,7 @@ EMPTY = Snapshot()
     (report.PRE_KILL, Stall(7.0, "shutdown", 6, kill_in_s=-1.0), DIAGNOSIS,
      f"watchdog loop blocked 7.0 s {AT} during shutdown; WORKER TIMEOUT was due 1.0 s ago"),
     (report.STALL, Stall(1.0, "serving", 0), Diagnosis(blocking_call=Frame("/x.py", 1, "f")),
-     "watchdog loop blocked 1.0 s at /x.py:1 in f"),
+     "watchdog loop blocked 1.0 s at /x.py:1 f"),
     (report.STALL, Stall(1.0, "serving", 0), None,
      "watchdog loop blocked 1.0 s (its stack could not be read)"),
     (report.ON_DEMAND, None, None, "watchdog stacks on demand: loop healthy, 0 threads"),
@@ -33,7 +34,7 @@ EMPTY = Snapshot()
      "watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER TIMEOUT in 1.0 s"),
     (report.STALL, Stall(1.0, "serving", 0), Diagnosis(
         culprit=Frame("/a.py", 1, "f\n[CRITICAL] forged\x1b[31m")),
-     "watchdog loop blocked 1.0 s at /a.py:1 in f\\x0a[CRITICAL] forged\\x1b[31m"),
+     "watchdog loop blocked 1.0 s at /a.py:1 f\\x0a[CRITICAL] forged\\x1b[31m"),
     (report.ON_DEMAND, Stall(2.0, "serving", 0), DIAGNOSIS,
      f"watchdog stacks on demand: loop blocked 2.0 s {AT}"),
     (report.STALL_ENDED, Stall(2.0, "serving", 0), None, "watchdog loop free again after 2.0 s"),
@@ -45,11 +46,42 @@ def test_a_headline_is_one_line_to_act_on(
     assert render.headline(event, EMPTY, stall, diagnosis) == headline
 
 
+@pytest.mark.parametrize("cause, call, words", [
+    ("sleep", "time.sleep", "by time.sleep"),
+    ("http_client", "requests.post", "by requests.post"),
+    ("file_io", None, "by file io"),
+    ("cpu_bound", None, "by computing"),
+    ("cpu_bound", "json.dumps", "by computing (json.dumps)"),
+    ("gil_held", "re.match", "by re.match, which kept the GIL,"),
+    ("gil_held", None, "by native code, which kept the GIL,"),
+    ("import", "x", "by an import"),
+    ("logging", "logging.Logger.info", "by writing a log"),
+    ("unknown", None, ""),
+    ("unknown", "frobnicate.wait", "by frobnicate.wait"),
+])
+def test_what_blocks_is_said_first(cause: str, call: str | None, words: str) -> None:
+    """In a developer's words."""
+    told = DIAGNOSIS._replace(cause=cause, call=call)
+    line = render.headline(report.STALL, EMPTY, Stall(1.0, "serving", 0), told)
+    assert line == " ".join(filter(None, ("watchdog loop blocked 1.0 s", words, AT)))
+
+
+def test_a_process_that_did_not_run_is_not_said_to_be_blocked_by_anything() -> None:
+    """Neither in its own event nor where a dump falls into the pause."""
+    line = render.headline(report.SUSPENDED, EMPTY, Stall(5.0, "serving", 30), None)
+    assert line == ("watchdog process did not run for 5.0 s (stopped, throttled or starved): the "
+                    "loop is not to blame")
+    told = Diagnosis(cause="suspended")
+    line = render.headline(report.STALL, EMPTY, Stall(5.0, "serving", 30, kill_in_s=2.0), told)
+    assert line == ("watchdog loop silent 5.0 s because the process did not run; "
+                    "WORKER TIMEOUT in 2.0 s")
+
+
 def test_an_ended_stall_says_where_it_mostly_stood() -> None:
     """By the samples."""
     line = render.headline(report.STALL_ENDED, reports.snapshot(), Stall(5.0, "serving", 0), None)
     assert line == ("watchdog loop free again after 5.0 s; it was blocked "
-                    f"{AT} (60 of 80 samples)")
+                    f"{WAS_AT} (60 of 80 samples)")
 
 
 def test_a_removed_working_directory_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,6 @@ def test_a_dump_reads_as_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_line_but_the_headline_is_indented() -> None:
     """So nothing in a report can pass for a record of the log."""
     first, *rest = text.lines(reports.pre_kill())
-    assert first.startswith("watchdog loop blocked 5.0 s at ")
+    assert first.startswith("watchdog loop blocked 5.0 s by requests.post at ")
     assert all(line == "" or line.startswith("  ") for line in rest)
     assert not any("\n" in line or "\x1b" in line for line in rest)
