@@ -16,12 +16,10 @@ _DEAD_S = 0.05
 """Beats that came later than this in all since the last look: the loop could not run."""
 _DEAD_KEPT = 1000
 _FIRST_SHARE = 0.6
-"""A look after this share of the threshold; more than a heartbeat, so that it costs nothing
-on a loop that beats."""
+"""Samples are taken after this share of the threshold, so that a `stall` has some to rest on. It is
+more than a heartbeat, which costs a loop that beats nothing."""
 _PAUSE_S = 1.0
 """A monitor that is late by less may have lacked a turn on a busy machine, and the loop not."""
-_TELLING_S = 0.3
-"""What a thread does in less time than that says little."""
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
 _MAX_STRETCH = 200
@@ -59,8 +57,6 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     withheld = 0
     if Action.STALL in actions:
         withheld, state = state.withheld, state._replace(withheld=0)
-    if signs.now - state.looked_at >= _TELLING_S:
-        state = state._replace(earlier=(state.looked_at, state.reading))
     state = state._replace(
         wake_at=_wake_at(signs, state, rules), reading=signs.reading, looked_at=signs.now)
     return Decision(tuple(actions), state, ended, withheld, slow_before, late_s)
@@ -105,9 +101,9 @@ def _begin_episode(
         return state
     episode = state.episode
     if episode is None:
-        if signs.now - signs.last_sign - state.paused[1] <= _sample_after(rules):
+        if _silence(signs, state) <= _FIRST_SHARE * _sample_after(rules):
             return state
-        episode = _noticed(signs, state)
+        episode = _noticed(signs, state, late_s)
     kept = why in (Why.LOOP_KEPT_GIL, Why.ANOTHER_KEPT_GIL)
     return state._replace(episode=episode._replace(
         late_s=max(episode.late_s, late_s),
@@ -115,14 +111,20 @@ def _begin_episode(
         paused_s=state.paused[1]))
 
 
-def _noticed(signs: Signs, state: State) -> Episode:
-    """The silence that is noticed now."""
+def _silence(signs: Signs, state: State) -> float:
+    """For how long the loop could have shown life, and has not."""
+    return 0.0 if signs.last_sign is None else signs.now - signs.last_sign - state.paused[1]
+
+
+def _noticed(signs: Signs, state: State, late_s: float) -> Episode:
+    """The silence that is noticed now, which is watched from now on.
+
+    A monitor that was kept from running has its watch begin with the look before.
+    """
     assert signs.last_sign is not None
-    since, reading = state.looked_at, state.reading
-    if signs.now - since < _TELLING_S:
-        since, reading = state.earlier
-    if not since:
-        since, reading = signs.now, signs.reading
+    since, reading = signs.now, signs.reading
+    if late_s > LATE_S and state.looked_at:
+        since, reading = state.looked_at, state.reading
     return Episode(signs.last_sign, signs.now, watched_since=since, reading=reading,
                    paused_s=state.paused[1])
 
@@ -132,9 +134,10 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
     actions: list[Action] = []
     kill_near = _kill_near(signs, state, rules)
     if kill_near and state.episode is None and _silent(signs) and signs.last_sign is not None:
-        state = state._replace(episode=_noticed(signs, state))
+        state = state._replace(episode=_noticed(signs, state, late_s=0.0))
     episode = state.episode
-    if episode is not None and signs.now >= episode.next_sample:
+    stalled = _stalled(signs, state, rules) and episode is not None and not episode.settled
+    if episode is not None and (signs.now >= episode.next_sample or stalled or kill_near):
         actions.append(Action.SAMPLE)
         pause = max(rules.sample_interval, (signs.now - episode.since) / _MAX_STRETCH)
         episode = episode._replace(next_sample=signs.now + pause)
@@ -143,7 +146,7 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
         state = state._replace(told_deadline=signs.deadline)
         if episode is not None:  # it says all that a later `stall` would
             episode = episode._replace(told=True, settled=True)
-    elif rules.stall_threshold and episode is not None and not episode.settled:
+    elif stalled and episode is not None:
         recent = _recent(state.recent, signs)
         if len(recent) < rules.stall_rate_limit:
             actions.append(Action.STALL)
@@ -153,6 +156,10 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
             state = state._replace(recent=recent, withheld=state.withheld + 1)
         episode = episode._replace(settled=True)
     return state._replace(episode=episode), actions
+
+
+def _stalled(signs: Signs, state: State, rules: Rules) -> bool:
+    return 0 < rules.stall_threshold < _silence(signs, state)
 
 
 def _recent(told: tuple[float, ...], signs: Signs) -> tuple[float, ...]:
@@ -238,13 +245,14 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     moments = [signs.now + (idle_s if signs.last_sign is not None else idle_s / 2)]
     if rules.slow_request_threshold:  # the next may begin right after this look
         moments.append(signs.now + rules.slow_request_threshold / 2)
+    if signs.last_sign is not None and not signs.loop_ended:
+        silent_at, due = signs.last_sign + state.paused[1], _sample_after(rules)
+        if state.episode is None:
+            moments.append(silent_at + _FIRST_SHARE * due + 0.001)
+        elif not state.episode.settled and signs.now <= silent_at + due:
+            moments.append(silent_at + due + 0.001)
     if state.episode is not None:
         moments.append(state.episode.next_sample)
-    elif signs.last_sign is not None and not signs.loop_ended:
-        silent_at, due = signs.last_sign + state.paused[1], _sample_after(rules)
-        # Once on the way there: what the thread does from then on is known to be of the silence.
-        first = silent_at + _FIRST_SHARE * due
-        moments.append(first if signs.now < first else silent_at + due + 0.001)
     if signs.deadline is not None and signs.deadline != state.told_deadline:
         moments.append(signs.deadline - _margin(state, rules))
     slow_at = _slow_at(signs, state, rules)

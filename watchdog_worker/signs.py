@@ -103,8 +103,6 @@ class State(NamedTuple):
     withheld: int = 0
     looked_at: float = 0.0
     """When the last look was."""
-    earlier: tuple[float, Reading] = (0.0, Reading())
-    """A look that was some time before the last one, and what was read then."""
     beats_late_s: float = 0.0
     """As of the last look."""
     dead: tuple[tuple[float, float], ...] = ()

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from watchdog_worker import doorbell, kinds, report, settings
-from watchdog_worker.capture import Camera, Limits
+from watchdog_worker.capture import Camera, Limits, appcode
 from watchdog_worker.capture.effort import Gauge
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.requests import Choice
@@ -58,6 +58,7 @@ class Watch:
             settings.beat_interval(cfg), worker.notify, self._cannot_notify,
             drain_s=float(cfg.graceful_timeout))
         self.in_flight = InFlight()
+        appcode.claim(self._identity.app)
         self._camera = _camera(cfg, self.in_flight)
         self.requests = RequestWatch(
             self.in_flight, self._camera, self._emit, self._sinks.notice,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import site
 import sysconfig
@@ -25,6 +26,27 @@ _PARTS = tuple(os.sep + part + os.sep for part in ("site-packages", "dist-packag
 _SCRIPTS = sysconfig.get_path("scripts").rstrip(os.sep) + os.sep
 
 
+_claimed: tuple[str, ...] = ()
+
+
+def claim(target: str) -> None:
+    """The package of gunicorn's `module:app` is the application, also where it is installed.
+
+    Imports nothing of it; a package that cannot be found here claims nothing.
+    """
+    global _claimed
+    name = target.partition(":")[0].partition(".")[0]
+    try:
+        spec = importlib.util.find_spec(name)
+    except Exception:  # a finder of the application's, a module without a spec
+        return
+    if spec is not None:
+        folders = [os.path.abspath(each) + os.sep
+                   for each in spec.submodule_search_locations or ()]
+        _claimed = tuple(folders or ([spec.origin] if spec.has_location and spec.origin else []))
+        is_application.cache_clear()
+
+
 @lru_cache(maxsize=4096)
 def is_application(filename: str) -> bool:
     """True unless it is the standard library, an installed package, this package or made up."""
@@ -34,6 +56,10 @@ def is_application(filename: str) -> bool:
         path = os.path.abspath(filename)
     except OSError:  # a relative path, and the working directory has been removed
         path = filename
+    for claimed in _claimed:
+        if path.startswith(claimed):  # it may hold an environment of its own
+            path = os.sep + path[len(claimed):]
+            return not any(part in path for part in _PARTS)
     if path.startswith(_LIBRARY) or any(part in path for part in _PARTS):
         return False
     return not path.startswith(_SCRIPTS)

@@ -8,14 +8,18 @@ in time goes without.
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Iterable
 from types import CodeType
 
 from watchdog_worker.budget import Budgeted
 from watchdog_worker.capture import appcode
+from watchdog_worker.capture.qualnames import qualname
 from watchdog_worker.capture.stacks import RawFrame
 from watchdog_worker.model import Frame
 
+_KNOW_QUALNAMES = sys.version_info >= (3, 11)
+"""Else a file has to be parsed for them."""
 _MAX_CODE = 200
 _READ_S = 0.5
 
@@ -27,6 +31,7 @@ class Sources:
         # By identity, as in `stacks.place`; the raw frames outlive this object.
         wanted = {(id(frame.code), frame.line): frame.code for frame in frames}
         self._lines: dict[tuple[int, int], str] = {}
+        self._qualnames: dict[int, str | None] = {}
         self.complete = reader.ask(lambda: self._fill(wanted), _READ_S)
 
     def frames(self, raw: Iterable[RawFrame]) -> tuple[Frame, ...]:
@@ -39,6 +44,8 @@ class Sources:
             text = source_line(wanted[key].co_filename, key[1])
             if text:
                 self._lines[key] = text
+            if _KNOW_QUALNAMES or _is_app(wanted[key]):
+                self._qualnames[key[0]] = qualname(wanted[key])
 
     def _frame(self, raw: RawFrame) -> Frame:
         code = raw.code
@@ -51,14 +58,9 @@ class Sources:
             locals=raw.locals or None,
             omitted=raw.omitted,
             module=raw.module,
-            qualname=_qualname(code),
+            qualname=self._qualnames.get(id(code)),
             calls=raw.calls,
         )
-
-
-def _qualname(code: CodeType) -> str | None:
-    name = getattr(code, "co_qualname", code.co_name)  # since 3.11
-    return name if name != code.co_name else None
 
 
 def _is_app(code: CodeType) -> bool:

@@ -11,7 +11,7 @@ from watchdog_worker.model import Effort, KernelWait, ThreadStack
 
 _COMPUTING_SHARE = 0.5
 _STARVED_SHARE = 0.7
-_LEAST_S = 0.15
+_LEAST_S = 0.05
 """Less than this is too short to say what share of it was what."""
 _OWN_NEED = 3
 """A thread that waits this many times longer for a processor than it has one is starved."""
