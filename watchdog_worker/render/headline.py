@@ -47,7 +47,7 @@ def headline(
     if stall is None or not stall.silent:
         line = f"{opening} {_alive(snapshot, stall)}"
     elif diagnosis is not None and diagnosis.cause == "suspended":
-        line = f"{opening} silent {stall.blocked_s:.1f} s because the process did not run"
+        line = f"{opening} silent {stall.blocked_s:.1f} s because the process did not get to run"
     else:
         line = " ".join(filter(None, (
             f"{opening} blocked {stall.blocked_s:.1f} s", _by(diagnosis), _where(diagnosis),
