@@ -103,7 +103,7 @@ def _begin_episode(
     if episode is None:
         if _silence(signs, state) <= _FIRST_SHARE * _sample_after(rules):
             return state
-        episode = _noticed(signs, state, late_s)
+        episode = _noticed(signs, state, late_s > LATE_S or _stalled(signs, state, rules))
     kept = why in (Why.LOOP_KEPT_GIL, Why.ANOTHER_KEPT_GIL)
     return state._replace(episode=episode._replace(
         late_s=max(episode.late_s, late_s),
@@ -116,14 +116,14 @@ def _silence(signs: Signs, state: State) -> float:
     return 0.0 if signs.last_sign is None else signs.now - signs.last_sign - state.paused[1]
 
 
-def _noticed(signs: Signs, state: State, late_s: float) -> Episode:
+def _noticed(signs: Signs, state: State, late: bool) -> Episode:
     """The silence that is noticed now, which is watched from now on.
 
-    A monitor that was kept from running has its watch begin with the look before.
+    Where that is late, and it is to be told already, the watch began with the look before.
     """
     assert signs.last_sign is not None
     since, reading = signs.now, signs.reading
-    if late_s > LATE_S and state.looked_at:
+    if late and state.looked_at:
         since, reading = state.looked_at, state.reading
     return Episode(signs.last_sign, signs.now, watched_since=since, reading=reading,
                    paused_s=state.paused[1])
@@ -134,7 +134,7 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
     actions: list[Action] = []
     kill_near = _kill_near(signs, state, rules)
     if kill_near and state.episode is None and _silent(signs) and signs.last_sign is not None:
-        state = state._replace(episode=_noticed(signs, state, late_s=0.0))
+        state = state._replace(episode=_noticed(signs, state, late=True))
     episode = state.episode
     stalled = _stalled(signs, state, rules) and episode is not None and not episode.settled
     if episode is not None and (signs.now >= episode.next_sample or stalled or kill_near):

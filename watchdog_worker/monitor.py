@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Protocol
 
 from watchdog_worker.decision import decide
-from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs, State
+from watchdog_worker.signs import LATE_S, Action, Decision, Episode, Rules, Signs, State
 from watchdog_worker.ownthread import OwnThread
 
 _HEADING = b"(most recent call first)"
@@ -42,6 +42,10 @@ class Bell:
 
 class Watcher(Protocol):
     """What the monitor asks and tells, in its thread. Only `look` may not raise."""
+
+    def came_late(self) -> None:
+        """The monitor was kept from running; `look` comes next. Gives up the GIL nowhere: who
+        kept it must still stand where it did."""
 
     def look(self, now: float) -> Signs:
         """The signs of this moment."""
@@ -87,7 +91,10 @@ class Monitor(OwnThread):
     def _watch(self) -> None:
         state = State()
         while True:
-            before, signs = state.episode, self._watcher.look(self._clock())
+            before, now = state.episode, self._clock()
+            if state.wake_at and now - state.wake_at > LATE_S:
+                self._attempt(self._watcher.came_late)
+            signs = self._watcher.look(now)
             decision = decide(signs, state, self._rules)
             state = decision.state
             self._carry_out(decision, signs, before)

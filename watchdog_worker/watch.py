@@ -18,6 +18,7 @@ from watchdog_worker.capture import Camera, Limits, appcode
 from watchdog_worker.capture.effort import Gauge
 from watchdog_worker.capture.profile import Samples
 from watchdog_worker.capture.requests import Choice
+from watchdog_worker.capture.stacks import RawStack
 from watchdog_worker.deadline import Deadline
 from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.diagnosis import diagnose, suspension
@@ -49,6 +50,9 @@ class Watch:
         self._identity = report.Identity(os.getpid(), worker.age, _app_name(worker))
         self._samples, self._sampled_since = Samples(), 0.0
         self._last_callback: int | None = None
+        self._caught: tuple[float | None, RawStack | None] | None = None
+        self._first: RawStack | None = None
+        """The sample of a moment in which the monitor came late, for this look."""
         self._loop_ended = False
         self._gauge = Gauge()
         self._hurry = Hurry()
@@ -96,9 +100,14 @@ class Watch:
 
     # What the monitor asks and does, in its thread.
 
+    def came_late(self) -> None:
+        """Catch the loop where it stands, before anything lets it go on."""
+        self._caught = (self.heartbeat.last_sign, self._camera.sample())
+
     def look(self, now: float) -> Signs:
-        """The signs of this moment."""
-        last_sign = self.heartbeat.last_sign
+        """The signs of this moment, or of the one in which the loop was caught."""
+        last_sign, self._first = self._caught or (self.heartbeat.last_sign, None)
+        self._caught = None
         if last_sign is not None and now - last_sign <= self.heartbeat.interval:
             self._gauge.healthy()
         return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
@@ -152,6 +161,9 @@ class Watch:
             f"unwatched: {words(error)}", logging.ERROR)
 
     def _sample(self, signs: Signs) -> None:
+        if self._first is not None:
+            self._samples.add(self._first, signs.now)
+            return
         stack = self._camera.sample(self._samples.wants_names)
         if stack is not None and self.heartbeat.last_sign == signs.last_sign:
             self._samples.add(stack, signs.now)

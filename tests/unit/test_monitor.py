@@ -25,6 +25,9 @@ class Script:
         self.broken = broken
         self.told: list[str] = []
 
+    def came_late(self) -> None:
+        self.told.append("LATE")
+
     def look(self, now: float) -> Signs:
         if self._again:  # the second look of a round, after its actions
             self._again = False
@@ -81,3 +84,11 @@ def test_an_action_that_fails_is_told_once_and_the_rest_is_done() -> None:
     """Whatever it raises."""
     told = run(Script(Signs(102.0, 100.0, None), Signs(102.1, 100.0, None), broken=True))
     assert told == ["since 100", "SAMPLE", "failed: a bug of ours", "STALL", "SAMPLE", "Over"]
+
+
+def test_a_monitor_that_wakes_late_says_so_before_it_looks() -> None:
+    """So that what kept it is caught where it stands."""
+    times = iter([100.0, 100.0, 103.0])
+    script = Script(Signs(100.0, 100.0, None), Signs(103.0, 103.0, None))
+    Monitor(RULES, script, Silent(), clock=lambda: next(times, 103.0)).run()
+    assert script.told[0] == "LATE" and script.told[-1] == "Over"

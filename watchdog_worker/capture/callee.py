@@ -22,8 +22,8 @@ TAKEN = "[]"
 Chain = tuple[str, ...]
 """A name, and what is asked of it, attribute by attribute."""
 
-_ROOTS = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF",
-          "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
+_ROOTS = ("LOAD_FAST", "STORE_FAST_LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF",
+          "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _WITH = ("SETUP_WITH", "BEFORE_WITH")
 _SUBSCRIPT = "BINARY_SUBSCR"
@@ -42,14 +42,11 @@ def callee(code: CodeType, lasti: int) -> Chain | None:
     """
     if lasti < 0 or len(code.co_code) > _MAX_CODE:
         return None
-    before: list[dis.Instruction] = []
-    for instruction in dis.get_instructions(code):
-        before.append(instruction)
-        if instruction.offset >= lasti:
-            break
-    last = before.pop() if before else None
-    if last is None or last.offset != lasti:
+    # 3.11 points to the cache that follows a call, where Python code is called.
+    before = [each for each in dis.get_instructions(code) if each.offset <= lasti]
+    if not before or lasti >= len(code.co_code):
         return None
+    last = before.pop()
     if last.opname.startswith(("CALL", "PRECALL")):  # 3.11 makes some calls in the latter
         return _called(before, last)
     if last.opname in _WITH:
