@@ -11,6 +11,9 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 
+_LEAST_S = 0.02
+
+
 class Reading(NamedTuple):
     """What counts up while time goes by; seconds but for the turns."""
 
@@ -36,12 +39,18 @@ class Why(Enum):
 
 def why_late(late_s: float, before: Reading, now: Reading) -> Why:
     """What the counts since the last look say of so much lateness."""
-    by_loop = now.cpu_s - before.cpu_s > late_s / 2
-    computed = now.process_cpu_s - before.process_cpu_s > late_s / 2
+    by_loop, by_all = now.cpu_s - before.cpu_s, now.process_cpu_s - before.process_cpu_s
+    computed = by_all > late_s / 2
     if before.turns is None or now.turns is None:
-        waited = by_loop or computed
+        waited = computed
     else:
         waited = (now.turns - before.turns) * now.turn_s > late_s / 2
-    if waited or by_loop:
-        return Why.LOOP_KEPT_GIL if by_loop else Why.ANOTHER_KEPT_GIL
+    if waited or by_loop > late_s / 2:
+        return Why.LOOP_KEPT_GIL if used_most(by_loop, by_all) else Why.ANOTHER_KEPT_GIL
     return Why.UNKNOWN if computed else Why.PAUSED
+
+
+def used_most(cpu_s: float, process_cpu_s: float) -> bool:
+    """Whether a thread used most of what the process did. Not of the time: a machine that is busy
+    with other things makes everything take longer."""
+    return cpu_s > _LEAST_S and cpu_s > process_cpu_s / 2

@@ -8,7 +8,7 @@ SILENT = r"tcp 127\.0\.0\.1:{SILENT_PORT}\b"
 POSTGRES = r"(tcp 127\.0\.0\.1:{PG_PORT}\b|unix .*PGSQL)"
 REDIS = r"tcp 127\.0\.0\.1:{REDIS_PORT}\b"
 CHILD = r"child process \d+ .*time\.sleep\(600\)"
-HOLDER = r"a lock .* held by thread {}"
+HOLDER = r"a threading\.R?Lock held by thread {}"
 
 
 class Case(NamedTuple):
@@ -56,7 +56,7 @@ def _local(name: str, cause: str, line: str, waits: str = "", function: str = ""
 
 def _computing(name: str, cause: str, line: str, function: str = "") -> Case:
     ends = cause == "gil_held"
-    return Case(f"computing:{name}", cause, line, needs=("numpy",), function=function, alone=True,
+    return Case(f"processor:{name}", cause, line, function=function, alone=True,
                 event="stall" if ends else "pre_kill")
 
 
@@ -148,7 +148,7 @@ CASES = (
     _computing("json_dumps", "cpu_bound", "json.dumps("),
     _computing("hashing", "cpu_bound", "hashlib.pbkdf2_hmac("),
     _computing("compressing", "cpu_bound", "zlib.compress("),
-    _computing("matrices", "cpu_bound", "matrix @ matrix"),
+    Case("arrays:matrices", "cpu_bound", "matrix @ matrix", needs=("numpy",), alone=True),
     _computing("pattern", "gil_held", "re.match("),
     _computing("compiled_pattern", "gil_held", "words.match("),
     _computing("json_loads", "gil_held", "json.loads("),
@@ -158,8 +158,8 @@ CASES = (
     Case("collecting:collect", "gil_held", "gc.collect()", event="stall", alone=True),
     _computing("another_thread", "gil_held", ""),
 
-    Case("computing:nothing", "suspended", "", needs=("numpy",), event="suspended", done="stop",
+    Case("processor:nothing", "suspended", "", event="suspended", done="stop",
          alone=True),
-    Case("computing:one_second", "suspended", "", needs=("numpy", "root"), event="stall",
+    Case("processor:one_second", "suspended", "", event="stall",
          done="throttle", alone=True),
 )

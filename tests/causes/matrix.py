@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import re
@@ -58,26 +59,24 @@ def run(case: Case, folder: Path, pair: str, found: dict[str, str]) -> Outcome:
         config=CONFIG, prefix=_HIDDEN if case.cause == "dns" else (),
         environment={**found, "CASE": case.app, "FOLDER": str(folder), "PYTHONPATH": path},
     ) as server:
-        _block(case, server)
-        reports = [server.report(case.event)]
-        if case.event == "pre_kill":
-            reports += server.reports("stall")
+        reports = _blocked(case, server)
     return judged(case, reports, found)
 
 
-def _block(case: Case, server: Gunicorn) -> None:
+def _blocked(case: Case, server: Gunicorn) -> list[dict[str, Any]]:
+    """Block it, and the reports that come of it."""
     pid = server.worker_pid()
     if case.done == "stop":
         os.kill(pid, signal.SIGSTOP)
         time.sleep(3.0)  # the fault itself, not a wait for something
         os.kill(pid, signal.SIGCONT)
-        return
-    if case.done == "throttle":
-        with throttled(pid):
-            server.send("/block")
-            server.report(case.event)
-        return
-    server.send("/block")
+        return [server.report(case.event)]
+    limit = throttled(pid) if case.done == "throttle" else contextlib.nullcontext()
+    with limit, server.send("/block"):
+        reports = [server.report(case.event)]
+        if case.event == "pre_kill":
+            reports += server.reports("stall")
+    return reports
 
 
 def _write_libraries(folder: Path) -> None:
@@ -103,7 +102,7 @@ def _line_right(case: Case, told: dict[str, Any]) -> bool:
     culprit = told.get("culprit")
     if case.cause == "suspended":
         return culprit is None
-    if case.app == "computing:another_thread":
+    if case.app == "processor:another_thread":
         return culprit is None  # the thread has no frame of the application's
     return (culprit is not None and culprit["function"] == case.blamed
             and case.line in linecache.getline(culprit["file"], culprit["line"]))

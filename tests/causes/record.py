@@ -21,9 +21,9 @@ KEPT = ("local.time_sleep", "local.foreign_sleep", "local.busy_sleep", "web.app"
         "databases.psycopg2_execute", "databases.sqlalchemy_core", "databases.sqlite_locked",
         "databases.redis_blpop", "network.socket_recv", "network.boto3_s3",
         "network.dns_getaddrinfo", "local.fifo_read", "local.subprocess_output",
-        "local.lock_with", "local.queue_get", "local.future_of_loop", "computing.python_loop",
-        "computing.pattern", "collecting.collect", "local.slow_import", "local.logging_pipe",
-        "computing.one_second")
+        "local.lock_with", "local.queue_get", "local.future_of_loop", "processor.python_loop",
+        "processor.pattern", "collecting.collect", "local.slow_import", "local.logging_pipe",
+        "processor.one_second")
 _DROPPED = ("process", "loop_lag", "capture_s", "incomplete", "diagnosis", "headline", "schema")
 _MAX_THREADS = 2
 

@@ -11,8 +11,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from watchdog_worker import report
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.model import Report, Snapshot, Stall
+from watchdog_worker.render import text as text_render
 
 FOLDER = Path(__file__).parents[1] / "recorded"
+GOLDEN = Path(__file__).parents[1] / "golden" / "causes"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
@@ -53,3 +55,21 @@ def _value(kind: Any, plain: Any) -> Any:
     if get_origin(kind) is tuple:
         return tuple(_value(get_args(kind)[0], each) for each in plain)
     return plain
+
+
+def text(name: str) -> str:
+    """The page that a user would read, without what follows the diagnosis."""
+    lines = text_render.text(told(load(name))).splitlines()
+    end = next((at for at, line in enumerate(lines) if "in flight:" in line), len(lines))
+    return "\n".join(lines[:end]).rstrip() + "\n"
+
+
+def renew() -> None:
+    """Write the golden files anew: python -m tests.unit.recorded."""
+    GOLDEN.mkdir(exist_ok=True)
+    for name in NAMES:
+        (GOLDEN / f"{name}.txt").write_text(text(name))
+
+
+if __name__ == "__main__":
+    renew()

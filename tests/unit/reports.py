@@ -32,7 +32,7 @@ CHARGE = Frame("/srv/shop/pay.py", 7, "charge", "requests.post(URL)", app=True,
 POST = Frame("/lib/requests/api.py", 115, "post", 'return request("post", url)',
              module="requests.api")
 RECV = Frame("/lib/socket.py", 705, "readinto", "return self._sock.recv_into(b)",
-             module="socket", qualname="SocketIO.readinto", calls="_socket.socket.recv_into")
+             module="socket", qualname="SocketIO.readinto", calls="socket.socket.recv_into")
 WAIT = Frame("/lib/threading.py", 327, "wait", "waiter.acquire()")
 SLEEP = Frame("/lib/asyncio/tasks.py", 649, "sleep", "return await future")
 IDENTITY = report.Identity(pid=4711, worker_age=3, app="shop:app")

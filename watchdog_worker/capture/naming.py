@@ -24,6 +24,14 @@ from watchdog_worker.capture.callee import CALLED, TAKEN, Chain, callee
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawStack, outwards, variable
 
+_PUBLIC = (
+    ("_thread.lock.", "threading.Lock."), ("_thread.RLock.", "threading.RLock."),
+    ("_queue.", "queue."), ("_socket.", "socket."), ("_io.", "io."), ("posix.", "os."),
+    ("_ssl.", "ssl."), ("_json.", "json."), ("_bisect.", "bisect."), ("_heapq.", "heapq."),
+    ("_pickle.", "pickle."), ("_hashlib.", "hashlib."), ("_sqlite3.", "sqlite3."),
+    ("_multiprocessing.SemLock.", "multiprocessing.Lock."),
+)
+"""Modules in C, and the names under which their users know what is in them."""
 _MISSING = object()
 _MAX_NAME = 120
 
@@ -103,7 +111,14 @@ def _resolved(frame: FrameType, chain: Chain) -> Called | None:
         return None
     if issubclass(type(receiver), (ModuleType, _Made)):
         receiver = None
-    return Called(name[:_MAX_NAME], receiver)
+    return Called(_public(name)[:_MAX_NAME], receiver)
+
+
+def _public(name: str) -> str:
+    for private, public in _PUBLIC:
+        if name.startswith(private):
+            return public + name[len(private):]
+    return name
 
 
 def _root(frame: FrameType, name: str) -> Any:

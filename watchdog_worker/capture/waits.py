@@ -23,7 +23,7 @@ from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import outwards, variable
 
 _REACH = 12
-_LOCKS = ("_thread.lock.", "_thread.RLock.", "_multiprocessing.SemLock.")
+_LOCKS = ("threading.Lock.", "threading.RLock.", "multiprocessing.Lock.")
 
 
 def waits_for(loop_thread_id: int) -> str | None:
@@ -116,18 +116,18 @@ def _import_lock(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
 def _lock(innermost: FrameType, frames: dict[int, FrameType]) -> str | None:
     called = called_by(innermost)
     if called is None or not called.name.startswith(_LOCKS):
-        if called is not None and called.name == "_queue.SimpleQueue.get":
-            return "an item of _queue.SimpleQueue"
+        if called is not None and called.name == "queue.SimpleQueue.get":
+            return "an item of queue.SimpleQueue"
         return None
     holder = locks.holder_of(called.receiver, frames)
     kind = called.name.rpartition(".")[0]
     if holder is None:
-        return f"a lock ({kind})"
+        return f"a {kind}"
     where = "" if holder.code is None else (
         f", which stands at {holder.code.co_filename}:{holder.line} in {holder.code.co_name}")
     if threading.main_thread().ident == holder.thread and frames.get(holder.thread) is innermost:
-        return f"a lock ({kind}) held by this very thread{where}"
-    return (_thread_named(holder.thread, f"a lock ({kind}) held by ") or f"a lock ({kind})") + where
+        return f"a {kind} held by this very thread{where}"
+    return (_thread_named(holder.thread, f"a {kind} held by ") or f"a {kind}") + where
 
 
 _TOLD: dict[tuple[str, str], Callable[[FrameType, dict[int, FrameType]], str | None]] = {

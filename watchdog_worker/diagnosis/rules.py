@@ -41,6 +41,8 @@ class Rule(NamedTuple):
     """What to use in its place, in an `async def`."""
     innermost: bool = False
     """Holds only where it is the very call that the thread is in."""
+    told: bool = False
+    """Holds only where the kernel says so: what is on the stack could be something else, too."""
 
 
 _REDIS = "redis.asyncio, which comes with it"
@@ -51,17 +53,16 @@ RULES: tuple[Rule, ...] = (
     Rule(IMPORT, ("importlib._bootstrap", "importlib._bootstrap_external",
                   "importlib.import_module"), _ANY),
     Rule(LOGGING, ("logging", "loguru", "structlog"), _WRITING),
-    Rule(DNS, ("socket.getaddrinfo", "_socket.getaddrinfo", "socket.gethostbyname",
-               "_socket.gethostbyname", "socket.gethostbyname_ex", "_socket.gethostbyname_ex",
-               "socket.gethostbyaddr", "_socket.gethostbyaddr", "socket.getfqdn",
-               "socket.getnameinfo", "_socket.getnameinfo", "dns.resolver"),
+    Rule(DNS, ("socket.getaddrinfo", "socket.gethostbyname",
+               "socket.gethostbyname_ex", "socket.gethostbyaddr", "socket.getfqdn",
+               "socket.getnameinfo", "dns.resolver"),
          frozenset({SOCKET, FUTEX, FILE, PIPE})),
-    Rule(SUBPROCESS, ("subprocess", "os.system", "posix.system", "os.wait", "posix.wait",
-                      "os.waitpid", "posix.waitpid", "posix.wait4", "posix.waitid",
+    Rule(SUBPROCESS, ("subprocess", "os.system", "os.wait", "os.waitpid", "os.wait4", "os.waitid",
                       "multiprocessing.popen_fork", "multiprocessing.process", "pexpect",
                       "plumbum", "os._wrap_close"),
          frozenset({CHILD, PIPE, TIMER, FUTEX, FILE})),
-    Rule(SUBPROCESS, ("_io", "io", "os", "posix"), frozenset({CHILD})),  # its end of a pipe
+    Rule(SUBPROCESS, ("io", "os"), frozenset({CHILD}),
+         told=True),  # our end of its pipe
     Rule(LOCK, ("filelock", "portalocker", "fasteners"),
          frozenset({TIMER, FILE_LOCK, FUTEX}), "filelock"),
     Rule(SLEEP, ("time.sleep",), frozenset({TIMER}), innermost=True),
@@ -94,9 +95,9 @@ RULES: tuple[Rule, ...] = (
     Rule(DATABASE, ("pyodbc", "pymssql", "oracledb", "cx_Oracle", "clickhouse_driver",
                     "clickhouse_connect", "snowflake.connector"), _REMOTE | {COMPUTING},
          "this database driver", "the driver's async interface, if it has one"),
-    Rule(DATABASE, ("sqlite3", "_sqlite3"), _EMBEDDED, "sqlite3", "aiosqlite"),
+    Rule(DATABASE, ("sqlite3",), _EMBEDDED, "sqlite3", "aiosqlite"),
     Rule(DATABASE, ("sqlite3", "duckdb"), frozenset({COMPUTING}), "this embedded database",
-         "aiosqlite, or a thread", innermost=True),
+         "aiosqlite, or a thread", innermost=True, told=True),
 
     # HTTP clients, the one that the application calls before those that it stands on.
     Rule(HTTP_CLIENT, ("botocore", "boto3", "s3transfer"), _REMOTE, "boto3", "aioboto3"),
@@ -118,19 +119,19 @@ RULES: tuple[Rule, ...] = (
     Rule(LOCK, ("multiprocessing.queues", "multiprocessing.connection",
                 "multiprocessing.synchronize", "multiprocessing.managers"),
          frozenset({FUTEX, PIPE, SOCKET}), "multiprocessing"),
-    Rule(SOCKET_IO, ("ssl", "_ssl", "socket", "_socket", "socketserver", "select", "selectors"),
+    Rule(SOCKET_IO, ("ssl", "socket", "socketserver", "select", "selectors"),
          frozenset({SOCKET}), "a blocking socket", "asyncio.open_connection (streams)"),
 
     # Threads, files.
-    Rule(LOCK, ("fcntl.flock", "fcntl.lockf", "fcntl.fcntl", "posix.lockf"),
+    Rule(LOCK, ("fcntl.flock", "fcntl.lockf", "fcntl.fcntl", "os.lockf"),
          frozenset({FILE_LOCK})),
-    Rule(LOCK, ("threading", "queue", "_thread", "_queue", "_multiprocessing.SemLock"),
+    Rule(LOCK, ("threading", "queue", "_thread", "multiprocessing.Lock"),
          frozenset({FUTEX})),
-    Rule(FILE_IO, ("open", "io", "_io", "os", "posix", "shutil", "pathlib", "tempfile", "zipfile",
-                   "tarfile", "gzip", "bz2", "lzma", "csv", "pickle", "_pickle", "mmap", "glob"),
+    Rule(FILE_IO, ("open", "io", "os", "shutil", "pathlib", "tempfile", "zipfile",
+                   "tarfile", "gzip", "bz2", "lzma", "csv", "pickle", "mmap", "glob"),
          frozenset({FILE, PIPE})),
-    Rule(FILE_IO, ("_io", "posix", "os", "shutil._fastcopy_sendfile"), frozenset({COMPUTING}),
-         innermost=True),
+    Rule(FILE_IO, ("io", "os", "shutil._fastcopy_sendfile"), frozenset({COMPUTING}),
+         innermost=True, told=True),
 )
 
 BY_KERNEL = {

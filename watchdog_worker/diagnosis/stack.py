@@ -68,7 +68,8 @@ def _is_server(frame: Frame) -> bool:
 
 def fitting(found: Names, at: Standing | None) -> Rule | None:
     """The first rule of the table that holds; None: none does."""
-    return next((rule for rule in named(found) if at is None or at in rule.standings), None)
+    return next((rule for rule in named(found)
+                 if at in rule.standings or (at is None and not rule.told)), None)
 
 
 def library(found: Names, cause: str) -> Rule | None:

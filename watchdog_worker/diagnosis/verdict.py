@@ -20,6 +20,7 @@ from watchdog_worker.model import (
 
 _SHORT_S = 1.0
 """A silence that is shorter, its pauses apart, would have been nothing to tell of."""
+_LEAST_CPU_S = 0.02
 _ENOUGH = 5
 """So many samples say something."""
 _MOST = 0.8
@@ -89,14 +90,14 @@ def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
 
 def _gil(snapshot: Snapshot, thread: ThreadStack, effort: Effort) -> Verdict:
     collected = effort.collected_s > effort.gil_wait_s / 2
-    if effort.cpu_s > effort.gil_wait_s / 2:
+    if effort.cpu_s > _LEAST_CPU_S and effort.cpu_s > effort.process_cpu_s / 2:
         names = stack.names(thread.frames)
         rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)
         if names.importing:
             return Verdict(rules.IMPORT, thread.frames, Standing.COMPUTING, rule)
         return Verdict(rules.GIL_HELD, thread.frames, Standing.COMPUTING, collected=collected)
     others = [each for each in snapshot.threads
-              if not each.loop and (each.cpu_s or 0.0) > effort.gil_wait_s / 2]
+              if not each.loop and (each.cpu_s or 0.0) > effort.process_cpu_s / 2]
     keeper = others[0] if len(others) == 1 and innermost_app(others[0].frames) else None
     return Verdict(rules.GIL_HELD, keeper.frames if keeper else (), keeper=keeper,
                    collected=collected)
@@ -113,7 +114,9 @@ def _waiting(
             against = (f"the stack would say {named.cause}, but the kernel says that the thread "
                        f"{at.value}")
             return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
-        cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if at is not None else rules.UNKNOWN
+        # Where not even the call can be told, it could be a database as well as anything else.
+        known = at is not None and bool(found.all)
+        cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if known and at else rules.UNKNOWN
         return Verdict(cause, thread.frames, at, busy=busy)
     share = _share_of(rule.cause, snapshot.profile)
     if share is not None and share < _MAINLY:

@@ -22,12 +22,22 @@ def call_of(found: Verdict, culprit: Frame | None, below: tuple[Frame, ...]) -> 
     if found.collected:
         return "a garbage collection"
     if culprit is not None and culprit.calls:
-        return culprit.calls
+        return _as_written(culprit.calls)
     if not below:
         return None
     outer = stack.full_name(below[0])
     # Without the application, the innermost says more than some middleware's entry.
-    return outer if culprit is not None else below[-1].calls or stack.full_name(below[-1])
+    if culprit is not None:
+        return outer
+    return _as_written(below[-1].calls or stack.full_name(below[-1]))
+
+
+def _as_written(name: str) -> str:
+    """What a `with` or a `for` calls has no name in the source."""
+    for hidden, shown in ((".__enter__", " (with)"), (".__next__", " (for)")):
+        if name.endswith(hidden):
+            return name.removesuffix(hidden) + shown
+    return name
 
 
 def waits_for(found: Verdict, thread: ThreadStack) -> str | None:
@@ -81,9 +91,9 @@ def _what(
         rules.DNS: f"{name} looks up a name{to}, which is synchronous",
         rules.FILE_IO: f"{name} waits for a file{to}",
         rules.SUBPROCESS: f"{name} waits for another program{to}",
-        rules.LOCK: f"{name} waits for {target or 'another thread'}",
-        rules.FUTURE_WAIT: f"{name} waits for {target or 'a future'}; if that needs the loop to "
-                           "run, it waits for ever",
+        rules.LOCK: f"the loop's thread waits for {target or 'another thread'}",
+        rules.FUTURE_WAIT: f"the loop's thread waits for {target or 'a future'}; if that needs the "
+                           "loop to run, it waits for ever",
         rules.IMPORT: "a module is imported while the loop runs",
         rules.LOGGING: f"a line of log cannot be written{to}",
     }

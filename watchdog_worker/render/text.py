@@ -97,7 +97,7 @@ def _diagnosis(diagnosis: Diagnosis) -> Iterator[str]:
 
 def _profile(profile: Profile) -> Iterator[str]:
     yield ""
-    yield f"{profile.samples} samples of the loop thread over {profile.seconds:.1f} s:"
+    yield f"{_count(profile.samples, 'sample')} of the loop thread over {profile.seconds:.1f} s:"
     for stack in profile.stacks:
         shown = telling_frame(stack.frames)
         if shown is not None:

@@ -116,8 +116,8 @@ def test_c_functions_and_methods_that_leave_no_frame() -> None:
 
     assert blocked(aliased) == "time.sleep"
     assert blocked(by_module) == "time.sleep"
-    assert blocked(locked) == "_thread.lock.acquire"
-    assert blocked(entered) == "_thread.lock.__enter__"
+    assert blocked(locked) == "threading.Lock.acquire"
+    assert blocked(entered) == "threading.Lock.__enter__"
     holder.lock.release()
 
 

@@ -86,7 +86,7 @@ def test_an_rlock_names_its_owner() -> None:
 
     holder = threading.Thread(target=keep, name="r-holder", daemon=True)
     holder.start()
-    told(lambda: lock.acquire(timeout=30), "_thread.RLock) held by thread r-holder")
+    told(lambda: lock.acquire(timeout=30), "a threading.RLock held by thread r-holder")
     done.set()
     holder.join()
 
@@ -96,7 +96,7 @@ def test_a_lock_that_nobody_is_known_to_hold() -> None:
     lock = threading.Lock()
     keep: Any = lock.acquire
     keep()
-    told(lambda: lock.acquire(timeout=5), "a lock (_thread.lock)")
+    told(lambda: lock.acquire(timeout=5), "a threading.Lock")
     lock.release()
 
 

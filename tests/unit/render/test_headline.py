@@ -73,7 +73,7 @@ def test_a_process_that_did_not_run_is_not_said_to_be_blocked_by_anything() -> N
                     "loop is not to blame")
     told = Diagnosis(cause="suspended")
     line = render.headline(report.STALL, EMPTY, Stall(5.0, "serving", 30, kill_in_s=2.0), told)
-    assert line == ("watchdog loop silent 5.0 s because the process did not run; "
+    assert line == ("watchdog loop silent 5.0 s because the process did not get to run; "
                     "WORKER TIMEOUT in 2.0 s")
 
 

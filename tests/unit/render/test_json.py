@@ -24,5 +24,5 @@ def test_the_line_is_the_report() -> None:
     assert told["threads"][0]["frames"][-1] == {
         "file": "/lib/socket.py", "line": 705, "function": "readinto",
         "code": "return self._sock.recv_into(b)", "module": "socket",
-        "qualname": "SocketIO.readinto", "calls": "_socket.socket.recv_into"}
+        "qualname": "SocketIO.readinto", "calls": "socket.socket.recv_into"}
     assert "locals" not in told["threads"][0]["frames"][0]

@@ -11,7 +11,6 @@ import time
 import zlib
 from typing import Any
 
-import numpy
 
 SECONDS = 600
 TREE: Any = [{"name": str(at), "list": list(range(5))} for at in range(30_000)]
@@ -45,12 +44,6 @@ def compressing() -> None:
     data = b"".join(number.to_bytes(4, "big") for number in range(2_000_000))
     while True:
         zlib.compress(data, 9)
-
-
-def matrices() -> None:
-    matrix = numpy.ones((1500, 1500))
-    while True:
-        matrix = matrix @ matrix
 
 
 def pattern() -> None:
