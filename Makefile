@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+CAUSES := $(VENV)/causes
 JOBS ?= 8
 
-.PHONY: help check test demo bench kills matrix clean
+.PHONY: help check test demo bench causes kills matrix clean
 
 help:
 	@echo "make demo    a real gunicorn, blocked on purpose, killed and explained (15 s)"
 	@echo "make test    all tests"
 	@echo "make check   flake8 and mypy"
 	@echo "make bench   what the watchdog costs: pictures, idle, import, requests (5 min)"
+	@echo "make causes  80 real stalls: is the cause right, the line, what it waits for? (5 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"
@@ -38,6 +40,13 @@ bench: $(READY)
 	$(BIN)/python -m tests.bench.idle
 	$(BIN)/python -m tests.bench.boundary
 	$(BIN)/python -m tests.bench.requests
+
+$(CAUSES): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[causes]'
+	touch $@
+
+causes: $(CAUSES)
+	$(BIN)/python -m tests.causes
 
 kills: $(READY)
 	$(BIN)/python -m tests.bench.kills

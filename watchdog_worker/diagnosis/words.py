@@ -175,7 +175,7 @@ def _samples(profile: Profile, culprit: Frame | None) -> str:
     places = len(profile.stacks)
     text = f"{here} of {profile.samples} at this line" if culprit is not None else (
         f"{profile.samples}")
-    return f"{text}, {places} different stack{'' if places == 1 else 's'} among them"
+    return f"{text}, " + ("one stack all along" if places == 1 else f"{places} different stacks")
 
 
 def _effort(effort: Effort) -> str:
