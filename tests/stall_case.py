@@ -74,9 +74,10 @@ def run(folder: Path, stall: str, pair: str, timeout: int) -> Outcome:
 def _line_right(report: dict[str, Any], stall: str) -> bool:
     loop = report["threads"][0]
     inner = [frame for frame in loop["frames"] if frame.get("app")][-1]
+    culprit = report["diagnosis"]["culprit"]
     return bool(
-        loop["loop"] and inner["function"] == f"block_{stall}" and LINES[stall] in inner["code"]
-        and report["diagnosis"]["culprit"] == inner)
+        loop["loop"] and inner["function"] == culprit["function"] == f"block_{stall}"
+        and LINES[stall] in inner["code"] and LINES[stall] in culprit["code"])
 
 
 def _bystander_right(report: dict[str, Any]) -> bool:

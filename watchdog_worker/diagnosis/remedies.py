@@ -62,7 +62,8 @@ def advice(
     if library is not None and cause == library.cause:
         return f"in place of {library.library}: {library.instead}; {_ELSE}" + (
             ". Set a timeout in any case" if cause in (rules.HTTP_CLIENT, rules.DATABASE) else "")
-    if library is not None and cause in (rules.DNS, rules.SLEEP):
+    if (library is not None and cause in (rules.DNS, rules.SLEEP)
+            and library.cause in (rules.HTTP_CLIENT, rules.DATABASE)):
         return (f"{_REMEDIES[cause]}. Here it is {library.library} that does it: use "
                 f"{library.instead}")
     return _REMEDIES[cause]

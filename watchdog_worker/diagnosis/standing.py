@@ -14,7 +14,9 @@ _STARVED_SHARE = 0.7
 _LEAST_S = 0.05
 """Less than this is too short to say what share of it was what."""
 _OWN_NEED = 3
-"""A thread that waits this many times longer for a processor than it has one is starved."""
+_OWN_S = 0.5
+"""A thread that waits so many times longer for a processor than it has one is starved, unless it
+has used so much of it that it would have blocked the loop on an idle machine, too."""
 
 
 class Standing(Enum):
@@ -70,7 +72,7 @@ def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
         if effort.cpu_s / awake_s >= _COMPUTING_SHARE:
             return Standing.COMPUTING
         if ready >= _STARVED_SHARE and queued_s > 0:
-            starved = queued_s > _OWN_NEED * effort.cpu_s
+            starved = queued_s > _OWN_NEED * effort.cpu_s and effort.cpu_s < _OWN_S
             return Standing.STARVED if starved else Standing.COMPUTING
     by_kernel = _by_wait(thread.wait) if thread.wait is not None else None
     if by_kernel is None and (thread.state or "").startswith("D"):

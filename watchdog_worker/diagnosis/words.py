@@ -57,9 +57,9 @@ def summary(
     """What has happened, in a sentence."""
     text = _what(found, snapshot, thread, call)
     if found.busy:
-        callbacks = snapshot.profile.callbacks if snapshot.profile is not None else None
-        text = (f"the loop is busy, not stuck: it went on to another callback {callbacks} times "
-                f"while it was watched, and none leaves it time for a beat; {text}")
+        callbacks = snapshot.profile.callbacks if snapshot.profile is not None else 0
+        text = (f"many short blocks in a row, not a long one: the loop is busy, it went through at "
+                f"least {callbacks} callbacks without a beat between them; most often {text}")
     return text
 
 
@@ -82,7 +82,8 @@ def _what(
         share = f" ({effort.cpu_s:.1f} s of {effort.seconds:.1f} s)" if effort is not None else ""
         return f"the loop's thread computes{share}; nothing else runs on the loop until it is done"
     if found.cause == rules.UNKNOWN:
-        return found.against or "what the loop's thread is at does not say why it takes so long"
+        at = f"; the kernel says that it {found.standing.value}" if found.standing else ""
+        return found.against or f"what the loop's thread is in is not known here{at}"
     told = {
         rules.SLEEP: f"the loop's thread sleeps in {name}",
         rules.HTTP_CLIENT: f"{by} waits for the answer{to}",
@@ -94,7 +95,7 @@ def _what(
         rules.LOCK: f"the loop's thread waits for {target or 'another thread'}",
         rules.FUTURE_WAIT: f"the loop's thread waits for {target or 'a future'}; if that needs the "
                            "loop to run, it waits for ever",
-        rules.IMPORT: "a module is imported while the loop runs",
+        rules.IMPORT: f"{_module(found.frames) or 'a module'} is imported while the loop runs",
         rules.LOGGING: f"a line of log cannot be written{to}",
     }
     return told[found.cause] + ("" if found.cause == rules.FUTURE_WAIT
@@ -104,13 +105,18 @@ def _what(
 def _kept(found: Verdict, effort: Effort | None, call: str | None) -> str:
     kept = f"for {effort.gil_wait_s:.1f} s " if effort is not None else ""
     if found.collected and effort is not None:
-        return (f"full garbage collections took {effort.collected_s:.1f} s, in which no Python "
-                "code could run in this process")
+        return (f"full garbage collections took {effort.collected_s:.2f} of {effort.seconds:.2f} s "
+                "that were watched; meanwhile no Python code could run in this process")
     if found.keeper is not None:
         return (f"thread {found.keeper.name} kept the GIL {kept}in native code: no other thread "
                 "could run Python, the loop's included")
     who = f"{call} kept" if call else "native code kept"
     return f"{who} the GIL {kept}at a stretch: no other Python code could run in this process"
+
+
+def _module(frames: tuple[Frame, ...]) -> str | None:
+    """The innermost module that is being imported."""
+    return next((frame.module for frame in reversed(frames) if frame.function == "<module>"), None)
 
 
 def suspended(effort: Effort) -> str:
