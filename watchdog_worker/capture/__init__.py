@@ -273,10 +273,11 @@ def _look_further(raw: _Raw, loop: int, own: stacks.RawStack | None) -> None:
     """What neither the frames nor the thread's own entries in /proc tell: a file that a database
     asks for in vain, and the child process behind a pipe."""
     if own is not None and (own.frames[-1].calls or "").startswith(_FILE_DATABASES):
-        raw.waits_for = filelocks.locked() or raw.waits_for
+        raw.waits_for = filelocks.locked_database() or raw.waits_for
     view = raw.kernel.get(loop)
     if view is not None and view.wait is not None and (view.wait.target or "").startswith("pipe:"):
-        target = process.reader_or_writer(view.wait.target or "") or view.wait.target
+        reads = (view.wait.syscall or "").startswith(("read", "poll", "ppoll", "select", "pselect"))
+        target = process.other_end(view.wait.target or "", reads) or view.wait.target
         raw.kernel[loop] = view._replace(wait=view.wait._replace(target=target))
 
 

@@ -7,7 +7,7 @@ Runs in the monitor thread and calls no foreign code: attributes are read past e
 from __future__ import annotations
 
 import builtins
-from inspect import getattr_static
+from functools import partial
 from types import (
     BuiltinFunctionType,
     FrameType,
@@ -23,6 +23,7 @@ from watchdog_worker.capture import appcode
 from watchdog_worker.capture.callee import CALLED, TAKEN, Chain, callee
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import RawStack, outwards, variable
+from watchdog_worker.capture.static import MISSING, attribute, function_name, in_class, is_a, text
 
 _PUBLIC = (
     ("_thread.lock.", "threading.Lock."), ("_thread.RLock.", "threading.RLock."),
@@ -32,7 +33,6 @@ _PUBLIC = (
     ("_multiprocessing.SemLock.", "multiprocessing.Lock."),
 )
 """Modules in C, and the names under which their users know what is in them."""
-_MISSING = object()
 _MAX_NAME = 120
 
 
@@ -82,10 +82,12 @@ def called_by(frame: FrameType) -> Called | None:
 
 
 def value_of(frame: FrameType, chain: Chain) -> Any:
-    """The object that these names lead to in this frame; a private mark if they lead nowhere."""
+    """The object that these names lead to in this frame; `static.MISSING` if they lead nowhere."""
     value = _root(frame, chain[0])
     for name in chain[1:]:
-        value = _attribute(value, name) if name not in (CALLED, TAKEN) else _MISSING
+        if value is MISSING or name == CALLED or name == TAKEN:
+            return MISSING
+        value = attribute(value, name)
     return value
 
 
@@ -94,22 +96,19 @@ def _resolved(frame: FrameType, chain: Chain) -> Called | None:
     receiver: Any = None
     name = _own_name(value, chain[0])
     for asked in chain[1:]:
-        if value is _MISSING:
+        if value is MISSING:
             return None
         if asked == CALLED:
-            kind = value if issubclass(type(value), type) else None
-            value, name = _Made(kind, f"{name}()"), f"{name}()"
-            continue
-        if asked == TAKEN:
-            if not issubclass(type(value), type):  # a class with its parameters is the class
+            value, name = _Made(value if is_a(value, type) else None, f"{name}()"), f"{name}()"
+        elif asked == TAKEN:
+            if not is_a(value, type):  # a class with its parameters is the class
                 value, name = _Made(None, f"{name}[]"), f"{name}[]"
-            continue
-        receiver = value
-        value = _attribute(receiver, asked)
-        name = _name_on(receiver, asked, value, name)
-    if value is _MISSING:
+        else:
+            receiver, value = value, _attribute(value, asked)
+            name = _name_on(receiver, asked, value, name)
+    if value is MISSING:
         return None
-    if issubclass(type(receiver), (ModuleType, _Made)):
+    if type(receiver) is _Made or is_a(receiver, ModuleType):
         receiver = None
     return Called(_public(name)[:_MAX_NAME], receiver)
 
@@ -122,54 +121,51 @@ def _public(name: str) -> str:
 
 
 def _root(frame: FrameType, name: str) -> Any:
-    value = variable(frame, name, _MISSING)
-    if value is _MISSING:
-        value = dict.get(frame.f_globals, name, _MISSING)
-    return vars(builtins).get(name, _MISSING) if value is _MISSING else value
+    value = variable(frame, name, MISSING)
+    if value is MISSING:
+        value = dict.get(frame.f_globals, name, MISSING)
+    return vars(builtins).get(name, MISSING) if value is MISSING else value
 
 
 def _attribute(value: Any, name: str) -> Any:
-    if type(value) is _Made:
-        return getattr_static(value.kind, name, _MISSING) if value.kind else value
-    if issubclass(type(value), ModuleType):
-        return dict.get(ModuleType.__getattribute__(value, "__dict__"), name, _MISSING)
-    return getattr_static(value, name, _MISSING)
+    if type(value) is not _Made:
+        return attribute(value, name)
+    return in_class(value.kind, name) if value.kind is not None else value
 
 
 def _own_name(value: Any, written: str) -> str:
     """The full name of a module, class or function; of anything else, as it is written."""
     kind = type(value)
-    if issubclass(kind, ModuleType):
-        own = dict.get(ModuleType.__getattribute__(value, "__dict__"), "__name__")
-        return own if type(own) is str else written
-    if issubclass(kind, type):
+    if is_a(value, ModuleType):
+        return text(value, "__name__") or written
+    if is_a(value, type):
         return type_name(value)
     if kind is MethodType:
         return _own_name(value.__func__, written)
-    if kind in (MethodDescriptorType, WrapperDescriptorType):
+    if kind is partial:
+        return _own_name(value.func, written)
+    if kind is MethodDescriptorType or kind is WrapperDescriptorType:
         return f"{type_name(value.__objclass__)}.{value.__name__}"
-    if kind is BuiltinFunctionType and not issubclass(type(value.__self__), ModuleType):
-        if value.__self__ is not None:
-            return f"{type_name(type(value.__self__))}.{value.__name__}"
-    if kind is FunctionType or kind is BuiltinFunctionType:
-        module = value.__module__
-        plain = type(module) is str and module != "builtins"
-        return f"{module}.{value.__qualname__}" if plain else str(value.__qualname__)
-    return written
+    if kind is BuiltinFunctionType:
+        owner = value.__self__
+        if owner is None or is_a(owner, ModuleType):
+            return function_name(value)
+        return f"{type_name(owner if is_a(owner, type) else type(owner))}.{value.__name__}"
+    return function_name(value) if kind is FunctionType else written
 
 
 def _name_on(receiver: Any, asked: str, value: Any, so_far: str) -> str:
     """The name of an attribute: as it is written on a module, else by who defines it."""
-    if issubclass(type(receiver), ModuleType):
+    if is_a(receiver, ModuleType):
         return f"{so_far}.{asked}"
-    if type(receiver) is _Made and receiver.kind is None:
-        return f"{so_far}.{asked}"
-    if type(value) in (staticmethod, classmethod):
+    if type(receiver) is _Made:
+        if receiver.kind is None:
+            return f"{so_far}.{asked}"
+        receiver = receiver.kind
+    if type(value) is staticmethod or type(value) is classmethod:
         value = value.__func__
     own = _own_name(value, "")
-    if own and not issubclass(type(value), type):
+    if own and not is_a(value, type):
         return own
-    if type(receiver) is _Made:
-        receiver = receiver.kind
-    kind = receiver if issubclass(type(receiver), type) else type(receiver)
+    kind = receiver if is_a(receiver, type) else type(receiver)
     return f"{type_name(kind)}.{asked}"

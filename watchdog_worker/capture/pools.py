@@ -18,7 +18,7 @@ from types import FrameType, MethodType
 from typing import Any, NamedTuple
 
 from watchdog_worker.capture.chains import Chain, closures, frame_of, held_by, is_future
-from watchdog_worker.capture.stacks import outwards, variable
+from watchdog_worker.capture.stacks import outwards
 from watchdog_worker.model import ThreadPool
 
 _ANYIO = "anyio"
@@ -58,7 +58,7 @@ class Pools:
         self._threads = dict(threading._active)  # type: ignore[attr-defined]
         self._anyio = {
             ident: future for ident, frame in self._in(_is_anyio_thread, "run", _ANYIO)
-            if (future := variable(frame, "future")) is not None}
+            if (future := _variable(frame, "future")) is not None}
         self._queues = _queues()
         self._works = self._executor_works()
         self._known: dict[int, ThreadPool] = {}
@@ -113,7 +113,7 @@ class Pools:
             for source in _queued(queue):
                 works[id(source)] = _Work(queue, None)
         for ident, frame in self._in(self._queues.__contains__, "run", executors.__file__):
-            source = getattr(variable(frame, "self"), "future", None)
+            source = getattr(_variable(frame, "self"), "future", None)
             works[id(source)] = _Work(self._queues[self._threads[ident]], ident)
         return works
 
@@ -132,7 +132,7 @@ class Pools:
     def _size(self, crew: list[threading.Thread]) -> int | None:
         """How many threads the executor of these may have."""
         for _, frame in self._in(crew.__contains__, "_worker", executors.__file__):
-            reference = variable(frame, "executor_reference")
+            reference = _variable(frame, "executor_reference")
             executor = reference() if reference is not None else None
             return getattr(executor, "_max_workers", None)
         return None
@@ -160,6 +160,23 @@ class Pools:
 
 def _is(frame: FrameType, function: str, file: str) -> bool:
     return frame.f_code.co_name == function and file in frame.f_code.co_filename
+
+
+def _variable(frame: FrameType, name: str) -> Any:
+    """A local variable of a pool's own frame, which may run on in its thread.
+
+    Before CPython 3.13 the frame keeps the dict that it shows: what is in it would live for as
+    long as a pool's thread does. Where the thread is traced or profiled, the dict is written back
+    and must not be emptied, so it is not asked for.
+    """
+    if sys.version_info >= (3, 13):
+        return frame.f_locals.get(name)
+    if frame.f_trace is not None or threading.getprofile() or threading.gettrace():
+        return None
+    variables = frame.f_locals
+    value = variables.get(name)
+    variables.clear()
+    return value
 
 
 def _limiter(links: list[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from time import monotonic
@@ -11,6 +12,10 @@ from watchdog_worker.capture.procfs import read
 from watchdog_worker.model import Process
 
 _SEARCH_S = 0.05
+_MAX_COMMAND = 100
+_SECRET = re.compile(
+    r"((?:pass|pwd|secret|token|auth|cred|api_?key|access_?key|private_?key)[\w-]*(?:=|\s+|:\s*)"
+    r"|://[^\s/:@]*:)[^\s@]+", re.IGNORECASE)
 _CGROUP = "/sys/fs/cgroup"
 _CGROUP_FILES = {
     "memory.current": "memory_current_bytes",
@@ -86,30 +91,43 @@ def child(pid: int) -> str | None:
     if pid <= 0:
         return "a child process"
     command = read(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
-    return f"child process {pid}" + (f" ({command[:100]})" if command else "")
+    return f"child process {pid}" + (f" ({masked(command)[:_MAX_COMMAND]})" if command else "")
 
 
-def reader_or_writer(pipe: str) -> str | None:
-    """The child process of ours at the other end of `pipe:[…]`, in words; None: there is none."""
+def masked(command: str) -> str:
+    """A command line without what looks like a secret."""
+    return _SECRET.sub(lambda found: found[1] + "<masked>", command)
+
+
+def other_end(pipe: str, reads: bool) -> str | None:
+    """The child process of ours at the other end of `pipe:[…]`, in words; None: there is none.
+
+    `reads`: we do, so it has to be able to write. One that holds both ends has only inherited them.
+    """
     deadline = monotonic() + _SEARCH_S
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return None
-    for pid in sorted(pids, reverse=True):  # children are younger than we are
-        if pid <= os.getpid() or monotonic() > deadline:
+    for pid in sorted(pids, key=lambda pid: (pid <= os.getpid(), -pid)):
+        if monotonic() > deadline:
             return None
         fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        if len(fields) > 1 and fields[1] == str(os.getpid()) and pipe in _links(pid):
-            return child(pid)
+        if len(fields) > 1 and fields[1] == str(os.getpid()):
+            if _modes(pid, pipe) == {os.O_WRONLY if reads else os.O_RDONLY}:
+                return child(pid)
     return None
 
 
-def _links(pid: int) -> set[str]:
+def _modes(pid: int, pipe: str) -> set[int]:
+    """How this process has the pipe open."""
     found = set()
     try:
         for fd in os.listdir(f"/proc/{pid}/fd"):
-            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+            if os.readlink(f"/proc/{pid}/fd/{fd}") == pipe:
+                for line in read(f"/proc/{pid}/fdinfo/{fd}").splitlines():
+                    if line.startswith("flags:"):
+                        found.add(int(line.split()[1], 8) & os.O_ACCMODE)
     except OSError:  # it has ended, or is not ours to look into
         pass
     return found

@@ -94,8 +94,9 @@ def _render_dict(value: dict[Any, Any], depth: int) -> str:
 def type_name(kind: type) -> str:
     """A type's qualified name, read past any metaclass that would answer in its stead."""
     name = type.__dict__["__qualname__"].__get__(kind)
+    name = name if type(name) is str else "?"
     module = module_name(kind)
-    return f"{module}.{name}" if module not in ("", "builtins") else str(name)
+    return f"{module}.{name}" if module not in ("", "builtins") else name
 
 
 def module_name(kind: type) -> str:

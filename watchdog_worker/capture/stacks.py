@@ -21,8 +21,7 @@ from watchdog_worker.capture.saferepr import safe_locals
 from watchdog_worker.ownthread import OwnThread
 
 
-_FRAMES_OWN = 3
-"""References to a frame's dict of locals that nobody else has: the frame's, ours, the argument."""
+_LOOKS_AT_LOCALS = frozenset(("locals", "vars", "dir", "eval", "exec", "f_locals"))
 
 
 class RawFrame(NamedTuple):
@@ -80,23 +79,20 @@ def _raw(frame: FrameType, with_locals: bool) -> RawFrame:
 
 
 def variable(frame: FrameType, name: str, missing: Any = None) -> Any:
-    """A local variable of a frame that may run on in its thread.
+    """A function's local variable, read so that the application cannot notice.
 
-    Before CPython 3.13 the frame keeps the dict that it shows: what is in it would live for as
-    long as a pool's thread does. Where the thread is traced or profiled, or the variables are a
-    module's, that dict is the real one and must not be emptied.
+    Before CPython 3.13 to read the variables is to bring the dict up to date that `locals()` gives:
+    a function that has any use for it is left alone. So are class bodies and `exec`ed code, whose
+    variables live in a mapping of their own.
     """
+    code = frame.f_code
+    if not code.co_flags & CO_OPTIMIZED:
+        return missing
     if sys.version_info >= (3, 13):
         return frame.f_locals.get(name, missing)
-    if not frame.f_code.co_flags & CO_OPTIMIZED:
-        return dict.get(frame.f_locals, name, missing)
-    if frame.f_trace is not None or threading.getprofile() or threading.gettrace():
+    if not _LOOKS_AT_LOCALS.isdisjoint(code.co_names):
         return missing
-    variables = frame.f_locals
-    value = variables.get(name, missing)
-    if sys.getrefcount(variables) <= _FRAMES_OWN:  # else the application's `locals()` has it too
-        variables.clear()
-    return value
+    return frame.f_locals.get(name, missing)
 
 
 def stack_of(thread_id: int, max_frames: int) -> RawStack | None:

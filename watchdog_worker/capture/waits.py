@@ -11,18 +11,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import thread as executors
-from inspect import getattr_static
 from itertools import islice
 from types import FrameType
-from typing import Any
 
 from watchdog_worker.capture import locks
 from watchdog_worker.capture.naming import called_by
 from watchdog_worker.capture.process import child
 from watchdog_worker.capture.saferepr import type_name
 from watchdog_worker.capture.stacks import outwards, variable
+from watchdog_worker.capture.static import attribute, text
 
 _REACH = 12
+_MAX_NAME = 80
 _LOCKS = ("threading.Lock.", "threading.RLock.", "multiprocessing.Lock.")
 
 
@@ -74,8 +74,8 @@ def _of(kind: str) -> Callable[[FrameType, dict[int, FrameType]], str | None]:
 
 def _thread(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
     thread = variable(frame, "self")
-    name = getattr_static(thread, "_name", None)
-    return f"the end of thread {name}" if type(name) is str else "the end of a thread"
+    name = text(thread, "_name")
+    return f"the end of thread {name[:_MAX_NAME]}" if name else "the end of a thread"
 
 
 def _future(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
@@ -84,19 +84,19 @@ def _future(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
     for ident, innermost in frames.items():
         for each in islice(outwards(innermost), 60):
             if each.f_code.co_name == "run" and _module(each) == executors.__name__:
-                if getattr(variable(each, "self"), "future", None) is future:
+                if attribute(variable(each, "self"), "future") is future:
                     return _thread_named(ident, "a future that is worked on by ")
     return "a future"
 
 
-def _thread_named(ident: Any, opening: str) -> str | None:
+def _thread_named(ident: int, opening: str) -> str | None:
     known = threading._active.get(ident)  # type: ignore[attr-defined]
-    name = getattr_static(known, "_name", None)
-    return f"{opening}thread {name}" if type(name) is str else None
+    name = text(known, "_name")
+    return f"{opening}thread {name[:_MAX_NAME]}" if name else None
 
 
 def _child(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
-    pid = getattr_static(variable(frame, "self"), "pid", None)
+    pid = attribute(variable(frame, "self"), "pid")
     return child(pid) if type(pid) is int else None
 
 
@@ -108,9 +108,9 @@ def _name_looked_up(frame: FrameType, frames: dict[int, FrameType]) -> str | Non
 
 def _import_lock(frame: FrameType, frames: dict[int, FrameType]) -> str | None:
     lock = variable(frame, "self")
-    name, owner = (getattr_static(lock, each, None) for each in ("name", "owner"))
-    holder = _thread_named(owner, ", which is being imported by ") or ""
-    return f"module {name}{holder}" if type(name) is str else None
+    name, owner = text(lock, "name"), attribute(lock, "owner")
+    holder = type(owner) is int and _thread_named(owner, ", which is being imported by ") or ""
+    return f"module {name[:_MAX_NAME]}{holder}" if name else None
 
 
 def _lock(innermost: FrameType, frames: dict[int, FrameType]) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.gunicorn_server import until
-from watchdog_worker.capture import filelocks, waits
+from watchdog_worker.capture import filelocks, process, waits
 
 
 def told(block: Callable[[], object], expected: str) -> str | None:
@@ -157,4 +157,36 @@ def test_the_locked_file_among_ours(tmp_path: Any) -> None:
         child.wait()
         child.stdout.close()
         fcntl.flock(ours, fcntl.LOCK_EX)
-        assert filelocks.locked() == f"{path}, locked by this very process"
+        assert filelocks.locked(ours.fileno()) == f"{path}, locked by this very process"
+        assert filelocks.locked_database() is None
+
+
+def test_a_locked_database_is_told_and_no_other_locked_file(tmp_path: Any) -> None:
+    """SQLite locks bytes of its own; where two are locked, none is named."""
+    import fcntl
+    import sqlite3
+
+    with open(tmp_path / "leader.lock", "w") as leader:
+        fcntl.flock(leader, fcntl.LOCK_EX)
+        first = sqlite3.connect(tmp_path / "shop.sqlite")
+        first.execute("create table t (x)")
+        assert filelocks.locked_database() is None
+        first.execute("begin exclusive")
+        assert filelocks.locked_database() == (
+            f"{tmp_path / 'shop.sqlite'}, locked by this very process")
+        second = sqlite3.connect(tmp_path / "second.sqlite")
+        second.execute("begin exclusive")
+        assert filelocks.locked_database() is None
+        first.close()
+        second.close()
+
+
+@pytest.mark.parametrize("command, shown", [
+    ("run --password=hunter2 -v", "run --password=<masked> -v"),
+    ("psql postgres://me:hunter2@db/shop", "psql postgres://me:<masked>@db/shop"),
+    ("x --api-key abc --y", "x --api-key <masked> --y"),
+    ("sleep 600", "sleep 600"),
+])
+def test_a_command_line_keeps_its_secrets(command: str, shown: str) -> None:
+    """What looks like one."""
+    assert process.masked(command) == shown
