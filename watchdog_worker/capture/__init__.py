@@ -92,6 +92,7 @@ class Camera:
         """Start the thread that reads source lines. Raises RuntimeError if none can be had."""
         self._reader.start()
 
+    @stacks.walking
     def sample(
         self, named: Callable[[stacks.RawStack], bool] = lambda stack: True
     ) -> stacks.RawStack | None:

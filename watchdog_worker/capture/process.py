@@ -14,7 +14,7 @@ from watchdog_worker.model import Process
 _SEARCH_S = 0.05
 _MAX_COMMAND = 100
 _SECRET = re.compile(
-    r"((?:pass|pwd|secret|token|auth|cred|api_?key|access_?key|private_?key)[\w-]*(?:=|\s+|:\s*)"
+    r"((?:pass|pwd|secret|token|auth|cred|(?:api|access|private)[-_]?key)[\w-]*(?:=|\s+|:\s*)"
     r"|://[^\s/:@]*:)[^\s@]+", re.IGNORECASE)
 _CGROUP = "/sys/fs/cgroup"
 _CGROUP_FILES = {

@@ -64,6 +64,7 @@ class Look:
         """The identities of all requests' own tasks."""
         self._unread = 0
 
+    @stacks.walking
     def at(self, loop: asyncio.AbstractEventLoop) -> RawSlow:
         """What is seen. Raises RuntimeError if the set of tasks never held still."""
         running = whose.running(self._loop_thread_id)

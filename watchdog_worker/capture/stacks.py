@@ -7,20 +7,26 @@ kept.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import wraps
 from inspect import CO_COROUTINE, CO_OPTIMIZED
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.ends import both_ends, shares
 from watchdog_worker.capture.saferepr import safe_locals
 from watchdog_worker.ownthread import OwnThread
 
+Given = ParamSpec("Given")
+Seen = TypeVar("Seen")
 
+
+_MAKES_FRAMES = sys.version_info[:2] == (3, 11)
 _LOOKS_AT_LOCALS = frozenset(("locals", "vars", "dir", "eval", "exec", "f_locals"))
 
 
@@ -50,6 +56,30 @@ class RawThread(NamedTuple):
     native_id: int | None
     loop: bool
     stack: RawStack
+
+
+def walking(look: Callable[Given, Seen]) -> Callable[Given, Seen]:
+    """Decorates what walks over frames of threads that run.
+
+    CPython 3.11 makes frame objects as they are asked for, which can start a garbage collection;
+    what that calls in Python (callbacks, finalizers) can give up the GIL, the other thread goes on,
+    and the frame under our feet is freed. 3.12 collects at safe points only, 3.10 has made its
+    frames before. So on 3.11 the collector rests meanwhile.
+    """
+    if not _MAKES_FRAMES:
+        return look
+
+    @wraps(look)
+    def without_collector(*args: Given.args, **kwargs: Given.kwargs) -> Seen:
+        if not gc.isenabled():
+            return look(*args, **kwargs)
+        gc.disable()
+        try:
+            return look(*args, **kwargs)
+        finally:
+            gc.enable()
+
+    return without_collector
 
 
 def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) -> RawStack:
@@ -95,12 +125,14 @@ def variable(frame: FrameType, name: str, missing: Any = None) -> Any:
     return frame.f_locals.get(name, missing)
 
 
+@walking
 def stack_of(thread_id: int, max_frames: int) -> RawStack | None:
     """One thread's stack alone."""
     frame = sys._current_frames().get(thread_id)
     return None if frame is None else walk(frame, max_frames)
 
 
+@walking
 def callback_of(loop_thread_id: int) -> int | None:
     """Which callback the loop is in: the identity of the outermost coroutine on its stack.
 
@@ -115,6 +147,7 @@ def callback_of(loop_thread_id: int) -> int | None:
     return found
 
 
+@walking
 def all_threads(
     loop_thread_id: int, loop_native_id: int,
     max_threads: int, max_frames: int, with_locals: bool,

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from watchdog_worker.capture.chains import Chain, await_chain, is_future
 from watchdog_worker.capture.ends import shares
 from watchdog_worker.capture.saferepr import type_name
-from watchdog_worker.capture.stacks import RawFrame
+from watchdog_worker.capture.stacks import RawFrame, walking
 
 _MAX_NAMES = 5
 _NAME_CHARS = 100
@@ -43,6 +43,7 @@ class RawTasks(NamedTuple):
     """The names of the tasks that handle requests, by the request's number."""
 
 
+@walking
 def all_tasks(
     loop: asyncio.AbstractEventLoop, max_frames: int, budget_s: float
 ) -> RawTasks:

@@ -18,7 +18,7 @@ from watchdog_worker.capture import locks
 from watchdog_worker.capture.naming import called_by
 from watchdog_worker.capture.process import child
 from watchdog_worker.capture.saferepr import type_name
-from watchdog_worker.capture.stacks import outwards, variable
+from watchdog_worker.capture.stacks import outwards, variable, walking
 from watchdog_worker.capture.static import attribute, text
 
 _REACH = 12
@@ -26,6 +26,7 @@ _MAX_NAME = 80
 _LOCKS = ("threading.Lock.", "threading.RLock.", "multiprocessing.Lock.")
 
 
+@walking
 def waits_for(loop_thread_id: int) -> str | None:
     """What the loop's thread waits for; None where Python knows of nothing."""
     frames = sys._current_frames()

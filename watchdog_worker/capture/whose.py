@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
-from watchdog_worker.capture.stacks import outwards
+from watchdog_worker.capture.stacks import outwards, walking
 from watchdog_worker.vitals import boundary, context
 
 
@@ -17,6 +17,7 @@ def number_in(frame: FrameType) -> int | None:
     return number if isinstance(number, int) else None
 
 
+@walking
 def running(loop_thread_id: int) -> int | None:
     """The number of the request whose code the loop thread is in."""
     for frame in outwards(sys._current_frames().get(loop_thread_id)):

@@ -25,6 +25,7 @@ _ENOUGH = 5
 """So many samples say something."""
 _MOST = 0.8
 _MAINLY = 0.5
+_COLLECT = "gc.collect"
 
 
 class Verdict(NamedTuple):
@@ -81,7 +82,8 @@ def _waits_itself(at: Standing | None, found: stack.Names) -> bool:
 def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
     effort, at = snapshot.effort, Standing.COMPUTING
     frames = _usual(thread.frames, snapshot.profile)
-    if effort is not None and effort.collected_s > effort.seconds / 2:
+    collects = frames[-1].calls == _COLLECT
+    if effort is not None and (collects or effort.collected_s > effort.seconds / 2):
         return Verdict(rules.GIL_HELD, frames, at, collected=True)
     rule = stack.fitting(stack.names(frames), at)
     cause = rule.cause if rule is not None else rules.CPU_BOUND
@@ -89,7 +91,8 @@ def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
 
 
 def _gil(snapshot: Snapshot, thread: ThreadStack, effort: Effort) -> Verdict:
-    collected = effort.collected_s > effort.gil_wait_s / 2
+    collects = thread.frames[-1].calls == _COLLECT
+    collected = collects or effort.collected_s > effort.gil_wait_s / 2
     if effort.cpu_s > _LEAST_CPU_S and effort.cpu_s > effort.process_cpu_s / 2:
         names = stack.names(thread.frames)
         rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)

@@ -105,8 +105,9 @@ def _what(
 def _kept(found: Verdict, effort: Effort | None, call: str | None) -> str:
     kept = f"for {effort.gil_wait_s:.1f} s " if effort is not None else ""
     if found.collected and effort is not None:
-        return (f"full garbage collections took {effort.collected_s:.2f} of {effort.seconds:.2f} s "
-                "that were watched; meanwhile no Python code could run in this process")
+        took = f" for {effort.collected_s:.2f} of {effort.seconds:.2f} s that were watched"
+        return (f"the garbage collector ran{took if effort.collected_s else ''}, and meanwhile no "
+                "Python code could in this process")
     if found.keeper is not None:
         return (f"thread {found.keeper.name} kept the GIL {kept}in native code: no other thread "
                 "could run Python, the loop's included")

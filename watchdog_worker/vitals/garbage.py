@@ -7,6 +7,7 @@ all but the rare full collections end at the first line.
 from __future__ import annotations
 
 import gc
+import sys
 from time import monotonic
 
 _OLDEST = 2
@@ -23,8 +24,14 @@ class Garbage:
         self._began = 0.0
 
     def start(self) -> None:
-        """Begin to count."""
-        gc.callbacks.append(self.note)
+        """Begin to count, where that is safe.
+
+        CPython 3.11 can collect in the middle of a walk over another thread's frames, and must not
+        give up the GIL then, as a callback in Python may: see `capture.stacks.walking`. Others walk
+        as well, such as profilers.
+        """
+        if sys.version_info[:2] != (3, 11):
+            gc.callbacks.append(self.note)
 
     def note(self, phase: str, info: dict[str, int]) -> None:
         """The collector calls it, before and after."""
