@@ -108,7 +108,7 @@ def _begin_episode(
     return state._replace(episode=episode._replace(
         late_s=max(episode.late_s, late_s),
         gil_wait_s=episode.gil_wait_s + (late_s if kept else 0.0),
-        paused_s=state.paused[1]))
+        paused_s=state.paused[1] - episode.paused_before_s))
 
 
 def _silence(signs: Signs, state: State) -> float:
@@ -122,11 +122,11 @@ def _noticed(signs: Signs, state: State, late: bool) -> Episode:
     Where that is late, and it is to be told already, the watch began with the look before.
     """
     assert signs.last_sign is not None
-    since, reading = signs.now, signs.reading
     if late and state.looked_at:
-        since, reading = state.looked_at, state.reading
-    return Episode(signs.last_sign, signs.now, watched_since=since, reading=reading,
-                   paused_s=state.paused[1])
+        return Episode(signs.last_sign, signs.now, watched_since=state.looked_at,
+                       reading=state.reading, paused_s=state.paused[1])
+    return Episode(signs.last_sign, signs.now, watched_since=signs.now, reading=signs.reading,
+                   paused_before_s=state.paused[1])
 
 
 def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]:

@@ -106,8 +106,8 @@ class Effort(NamedTuple):
 
     seconds: float
     """How long it has watched."""
-    cpu_s: float
-    """CPU time of the loop's thread meanwhile."""
+    cpu_s: float | None
+    """CPU time of the loop's thread meanwhile; None where the system does not tell."""
     process_cpu_s: float
     gil_wait_s: float = 0.0
     """For so long the monitor itself waited for the GIL."""
@@ -117,6 +117,10 @@ class Effort(NamedTuple):
     """Spent in full garbage collections."""
     queued_s: float | None = None
     """For so long the loop's thread was ready and got no processor; None where it is not told."""
+    silent_s: float = 0.0
+    """How long the loop could have shown life and has not: its silence without the pauses."""
+    busiest: int | None = None
+    """The native id of another thread that used most of what the process did."""
 
 
 class Process(NamedTuple):

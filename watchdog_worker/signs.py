@@ -74,7 +74,14 @@ class Episode(NamedTuple):
     gil_wait_s: float = 0.0
     """For how long in all the monitor had to wait for the GIL."""
     paused_s: float = 0.0
-    """For how long in all nothing of the process ran."""
+    """For how long nothing of the process ran while it was watched."""
+    paused_before_s: float = 0.0
+    """For how long it had not before that."""
+
+    @property
+    def paused_in_all_s(self) -> float:
+        """All pauses since the last sign of life."""
+        return self.paused_before_s + self.paused_s
 
     @property
     def monitor_was_late(self) -> bool:

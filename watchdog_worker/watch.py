@@ -108,8 +108,6 @@ class Watch:
         """The signs of this moment, or of the one in which the loop was caught."""
         last_sign, self._first = self._caught or (self.heartbeat.last_sign, None)
         self._caught = None
-        if last_sign is not None and now - last_sign <= self.heartbeat.interval:
-            self._gauge.healthy()
         return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
                      reading=self._gauge.reading(), oldest_request=self.requests.oldest_began,
                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),

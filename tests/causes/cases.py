@@ -125,7 +125,7 @@ CASES = (
     _local("process_join", "subprocess", "process.join()", r"child process \d+"),
 
     _local("lock_with", "lock", "with self.lock:", HOLDER.format("refresher"), "read"),
-    _local("lock_twice", "lock", "lock.acquire()", "held by this very thread"),
+    _local("lock_twice", "lock", "with lock:  # again", "held by this very thread"),
     _local("rlock", "lock", "lock.acquire(timeout=600)", HOLDER.format("keeper")),
     _local("queue_get", "lock", "queue.Queue[int]().get()", r"queue\.Queue"),
     _local("simple_queue", "lock", "queue.SimpleQueue[int]().get(", "SimpleQueue"),

@@ -65,7 +65,8 @@ class Story:
     def computed(self, seconds: float) -> Story:
         """The loop's thread has used so much CPU time."""
         self.reading = self.reading._replace(
-            cpu_s=self.reading.cpu_s + seconds, process_cpu_s=self.reading.process_cpu_s + seconds)
+            cpu_s=(self.reading.cpu_s or 0.0) + seconds,
+            process_cpu_s=self.reading.process_cpu_s + seconds)
         return self
 
     def asked(self, turns: int) -> Story:
@@ -209,7 +210,8 @@ def test_a_loop_that_stays_silent_after_a_pause_is_told() -> None:
     assert (paused, first, second) == (woke, Action.SUSPENDED, Action.STALL)
     assert woke + 0.3 < stalled <= woke + 1.1
     episode = story.state.episode
-    assert episode is not None and 19.0 < episode.paused_s <= 20.0
+    assert episode is not None and 19.0 < episode.paused_in_all_s <= 20.0
+    assert episode.paused_s == 0.0  # it was over before the silence was noticed
 
 
 def test_what_a_silence_is_measured_by_begins_within_it() -> None:
@@ -218,7 +220,7 @@ def test_what_a_silence_is_measured_by_begins_within_it() -> None:
     story.computed(50.0).until(110.7).computed(0.3).until(112.0)
     episode = story.state.episode
     assert episode is not None and 109.9 < episode.watched_since < 110.8
-    assert story.reading.cpu_s - episode.reading.cpu_s == pytest.approx(0.3)
+    assert story.reading.process_cpu_s - episode.reading.process_cpu_s == pytest.approx(0.3)
 
 
 def test_another_thread_that_kept_the_gil_is_told_at_once_too() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from types import CodeType
 
 CALLED = "()"
@@ -26,6 +25,7 @@ _ROOTS = ("LOAD_FAST", "STORE_FAST_LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD
           "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _WITH = ("SETUP_WITH", "BEFORE_WITH")
+_BRANCHES = ("JUMP_FORWARD", "JUMP_IF")
 _SUBSCRIPT = "BINARY_SUBSCR"
 _ARGUMENTS = ("PUSH_NULL", "PRECALL", "KW_NAMES", "CACHE", "EXTENDED_ARG", "NOP", "LOAD_CONST",
               "BUILD_", "LIST_", "DICT_", "SET_", "CALL_INTRINSIC", "COPY")
@@ -34,19 +34,21 @@ _MAX_CODE = 65536
 """Bytes of bytecode; a longer function is not read through."""
 
 
-@lru_cache(maxsize=512)
 def callee(code: CodeType, lasti: int) -> Chain | None:
     """What the instruction at `lasti` calls; None where it is no call or cannot be told.
 
     A `with` block that is being entered calls `__enter__`, a loop `__next__`.
     """
-    if lasti < 0 or len(code.co_code) > _MAX_CODE:
+    if not 0 <= lasti < len(code.co_code) <= _MAX_CODE:
         return None
-    # 3.11 points to the cache that follows a call, where Python code is called.
-    before = [each for each in dis.get_instructions(code) if each.offset <= lasti]
-    if not before or lasti >= len(code.co_code):
-        return None
-    last = before.pop()
+    # 3.11 and 3.12 point to the cache that follows a call, where Python code is called.
+    instructions = [each for each in dis.get_instructions(code) if each.offset <= lasti]
+    return called_at(instructions, len(instructions) - 1)
+
+
+def called_at(instructions: Sequence[dis.Instruction], at: int) -> Chain | None:
+    """The same for one of a function's instructions, which are given from its beginning."""
+    before, last = instructions[:at], instructions[at]
     if last.opname.startswith(("CALL", "PRECALL")):  # 3.11 makes some calls in the latter
         return _called(before, last)
     if last.opname in _WITH:
@@ -104,14 +106,25 @@ def _by_stack(before: Sequence[dis.Instruction], call: dis.Instruction) -> Chain
     wanted = {"CALL_FUNCTION": call.arg or 0, "CALL_METHOD": call.arg or 0,
               "CALL_FUNCTION_KW": (call.arg or 0) + 1, _SUBSCRIPT: 1,
               "CALL_FUNCTION_EX": 1 + ((call.arg or 0) & 1)}.get(call.opname)
+    if wanted is None:
+        return None
     at = len(before)
-    while wanted and wanted > 0 and at > 0:
+    while at > 0 and (wanted > 0 or before[at - 1].opname.startswith(_BRANCHES)):
         at -= 1
         each = before[at]
-        if each.is_jump_target:  # more than one way leads here
-            return None
+        if each.opname == "JUMP_FORWARD":  # `a if b else c`: `c` has been passed, over to `b`
+            at = _condition_of(before, at)
+            continue
         wanted -= dis.stack_effect(each.opcode, each.arg, jump=False)
-    return _expression(before[:at]) if wanted == 0 else None
+    chosen = at < len(before) and before[at].is_jump_target  # `(a or b)(...)`
+    return _expression(before[:at]) if wanted == 0 and not chosen else None
+
+
+def _condition_of(before: Sequence[dis.Instruction], at: int) -> int:
+    """After the jump that leads to behind this one."""
+    target = before[at + 1].offset if at + 1 < len(before) else -1
+    jumps = (back for back in range(at - 1, -1, -1) if before[back].opname.startswith("POP_JUMP"))
+    return next((back + 1 for back in jumps if before[back].argval == target), 0)
 
 
 def _name(instruction: dis.Instruction) -> str:

@@ -1,7 +1,6 @@
 """What the process does while the loop is silent: who computes, who waits for whom.
 
-Built in the loop's thread; all else runs in the monitor thread. `reading` comes before every
-picture and gives up the GIL nowhere: whoever kept it must stand where he stood.
+Built in the loop's thread; all else runs in the monitor thread.
 """
 
 from __future__ import annotations
@@ -13,12 +12,15 @@ import time
 from collections.abc import Callable
 
 from watchdog_worker.capture.procfs import read
-from watchdog_worker.lateness import Reading
+from watchdog_worker.lateness import Reading, used_most
 from watchdog_worker.model import Effort
 from watchdog_worker.signs import Episode
 from watchdog_worker.vitals.garbage import Garbage
 
 _RUSAGE_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
+_MAX_THREADS = 200
+_THREAD_CLOCK = 0b110
+"""The lowest bits of the clock of a thread's CPU time (Linux, CPUCLOCK_SCHED of one thread)."""
 
 
 class Gauge:
@@ -26,8 +28,8 @@ class Gauge:
 
     def __init__(self) -> None:
         self._loop_cpu = _cpu_clock(threading.get_ident())
-        self._schedstat = f"/proc/self/task/{threading.get_native_id()}/schedstat"
-        self._queued_before: float | None = None
+        self._loop_native_id = threading.get_native_id()
+        self._schedstat = f"/proc/self/task/{self._loop_native_id}/schedstat"
         self._garbage = Garbage()
 
     def start(self) -> None:
@@ -35,47 +37,66 @@ class Gauge:
         self._garbage.start()
 
     def reading(self) -> Reading:
-        """What the counts are now."""
+        """What the counts are now. Reads a file, and so gives up the GIL."""
         return Reading(
             self._loop_cpu(),
             time.process_time(),
             None if _RUSAGE_THREAD is None else resource.getrusage(_RUSAGE_THREAD).ru_nvcsw,
             sys.getswitchinterval(),
             self._garbage.collected_s,
+            self._queued(),
+            _threads_cpu(self._loop_native_id),
         )
-
-    def healthy(self) -> None:
-        """The loop shows life: what will be told of a silence counts from here."""
-        self._queued_before = self._queued()
 
     def effort(self, episode: Episode, now: Reading, at: float) -> Effort:
         """What this silence has added to the counts, up to a reading at some moment (monotonic)."""
-        before, queued = episode.reading, self._queued()
-        seconds = at - episode.watched_since
-        if queued is not None and self._queued_before is not None:
-            # It counts from a look that may have been a little earlier.
-            queued = round(min(queued - self._queued_before, seconds), 3)
-        else:
-            queued = None
+        before = episode.reading
+        process = now.process_cpu_s - before.process_cpu_s
         return Effort(
-            seconds=round(seconds, 3),
-            cpu_s=round(now.cpu_s - before.cpu_s, 3),
-            process_cpu_s=round(now.process_cpu_s - before.process_cpu_s, 3),
+            seconds=round(at - episode.watched_since, 3),
+            silent_s=round(at - episode.since - episode.paused_in_all_s, 3),
+            cpu_s=_added(before.cpu_s, now.cpu_s),
+            process_cpu_s=round(process, 3),
             gil_wait_s=round(episode.gil_wait_s, 3),
             paused_s=round(episode.paused_s, 3),
             collected_s=round(now.collected_s - before.collected_s, 3),
-            queued_s=queued,
+            queued_s=_added(before.queued_s, now.queued_s),
+            busiest=_busiest(before.threads or {}, now.threads or {}, process),
         )
 
     def _queued(self) -> float | None:
-        """For how long the loop's thread has been ready and had no processor (proc(5))."""
-        fields = read(self._schedstat).split()
+        fields = read(self._schedstat).split()  # proc(5)
         return int(fields[1]) / 1e9 if len(fields) > 1 and fields[1].isdigit() else None
 
 
-def _cpu_clock(thread_id: int) -> Callable[[], float]:
-    """CPU time of a thread for any other to read; of the process where it is hidden."""
+def _added(before: float | None, now: float | None) -> float | None:
+    return None if before is None or now is None else round(now - before, 3)
+
+
+def _busiest(before: dict[int, float], now: dict[int, float], process: float) -> int | None:
+    """The other thread that used most of what the process did meanwhile, if one did."""
+    return next((native_id for native_id, cpu_s in now.items()
+                 if used_most(cpu_s - before.get(native_id, 0.0), process)), None)
+
+
+def _threads_cpu(loop_native_id: int) -> dict[int, float] | None:
+    """By the kernel's clocks, which are asked for without giving up the GIL."""
+    if not sys.platform.startswith("linux"):
+        return None
+    found = {}
+    for thread in list(threading._active.values())[:_MAX_THREADS]:  # type: ignore[attr-defined]
+        native_id = getattr(thread, "_native_id", None)
+        if type(native_id) is int and native_id != loop_native_id:
+            try:
+                found[native_id] = time.clock_gettime(~native_id << 3 | _THREAD_CLOCK)
+            except OSError:  # it has ended
+                pass
+    return found
+
+
+def _cpu_clock(thread_id: int) -> Callable[[], float | None]:
+    """CPU time of a thread for any other to read."""
     if not hasattr(time, "pthread_getcpuclockid"):
-        return time.process_time
+        return lambda: None
     clock = time.pthread_getcpuclockid(thread_id)
     return lambda: time.clock_gettime(clock)

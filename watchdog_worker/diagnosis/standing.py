@@ -65,18 +65,19 @@ _OUTPUTS = (1, 2)
 
 def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
     """What this thread is at; None where nothing is told, or it tells of neither."""
-    if effort is not None and effort.seconds - effort.paused_s >= _LEAST_S:
-        awake_s = effort.seconds - effort.paused_s
-        queued_s = effort.queued_s or 0.0
-        ready = (effort.cpu_s + queued_s) / awake_s
-        if effort.cpu_s / awake_s >= _COMPUTING_SHARE:
-            return Standing.COMPUTING
-        if ready >= _STARVED_SHARE and queued_s > 0:
-            starved = queued_s > _OWN_NEED * effort.cpu_s and effort.cpu_s < _OWN_S
-            return Standing.STARVED if starved else Standing.COMPUTING
     by_kernel = _by_wait(thread.wait) if thread.wait is not None else None
     if by_kernel is None and (thread.state or "").startswith("D"):
-        return Standing.FILE
+        by_kernel = Standing.FILE
+    if effort is None or effort.cpu_s is None:
+        return by_kernel
+    awake_s, queued_s = effort.seconds - effort.paused_s, effort.queued_s or 0.0
+    if awake_s >= _LEAST_S:
+        if effort.cpu_s / awake_s >= _COMPUTING_SHARE:
+            return Standing.COMPUTING
+        asleep = by_kernel is not None and by_kernel is not Standing.FUTEX
+        if (effort.cpu_s + queued_s) / awake_s >= _STARVED_SHARE and not asleep and queued_s:
+            starved = queued_s > _OWN_NEED * effort.cpu_s and effort.cpu_s < _OWN_S
+            return Standing.STARVED if starved else Standing.COMPUTING
     return by_kernel
 
 

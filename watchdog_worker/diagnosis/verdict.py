@@ -18,8 +18,8 @@ from watchdog_worker.model import (
     innermost_app,
 )
 
-_SHORT_S = 1.0
-"""A silence that is shorter, its pauses apart, would have been nothing to tell of."""
+_SHORT_S = 0.6
+"""A silence that is shorter, its pauses apart, is nothing to tell of."""
 _LEAST_CPU_S = 0.02
 _ENOUGH = 5
 """So many samples say something."""
@@ -55,17 +55,16 @@ def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
     at, found = standing(thread, effort), stack.names(thread.frames)
     if at is Standing.STARVED:
         return Verdict(rules.SUSPENDED, thread.frames, at)
-    if effort is not None and _gil_kept(effort) and not _waits_itself(at, found):
-        return _gil(snapshot, thread, effort)
+    if effort is not None and _gil_kept(effort):
+        return _gil(snapshot, thread, effort, at)
     if at is Standing.COMPUTING:
         return _computing(snapshot, thread)
     return _waiting(snapshot, thread, at, found)
 
 
 def _paused(effort: Effort) -> bool:
-    """Nobody ran for most of it, and the rest alone would not have been told."""
-    return (effort.paused_s > effort.seconds / 2
-            and effort.seconds - effort.paused_s < _SHORT_S)
+    """Nobody ran, and the rest of the silence is no more than a beat takes to come."""
+    return effort.paused_s > effort.silent_s and effort.silent_s < _SHORT_S
 
 
 def _gil_kept(effort: Effort) -> bool:
@@ -90,18 +89,25 @@ def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
     return Verdict(cause, frames, at, rule, busy=_busy(snapshot.profile))
 
 
-def _gil(snapshot: Snapshot, thread: ThreadStack, effort: Effort) -> Verdict:
+def _gil(
+    snapshot: Snapshot, thread: ThreadStack, effort: Effort, at: Standing | None
+) -> Verdict:
     collects = thread.frames[-1].calls == _COLLECT
     collected = collects or effort.collected_s > effort.gil_wait_s / 2
-    if effort.cpu_s > _LEAST_CPU_S and effort.cpu_s > effort.process_cpu_s / 2:
+    cpu_s = effort.cpu_s or 0.0
+    if cpu_s > _LEAST_CPU_S and cpu_s > effort.process_cpu_s / 2:
         names = stack.names(thread.frames)
         rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)
         if names.importing:
             return Verdict(rules.IMPORT, thread.frames, Standing.COMPUTING, rule)
         return Verdict(rules.GIL_HELD, thread.frames, Standing.COMPUTING, collected=collected)
-    others = [each for each in snapshot.threads
-              if not each.loop and (each.cpu_s or 0.0) > effort.process_cpu_s / 2]
-    keeper = others[0] if len(others) == 1 and innermost_app(others[0].frames) else None
+    if _waits_itself(at, stack.names(thread.frames)):
+        # Since before, or only since it was let go on? Both look the same from here.
+        against = (f"another thread kept the GIL for {effort.gil_wait_s:.1f} s, and now the loop's "
+                   f"thread {at.value if at else 'waits'}")
+        return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
+    keeper = next((each for each in snapshot.threads if each.native_id is not None
+                   and each.native_id == effort.busiest and innermost_app(each.frames)), None)
     return Verdict(rules.GIL_HELD, keeper.frames if keeper else (), keeper=keeper,
                    collected=collected)
 

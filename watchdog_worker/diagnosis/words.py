@@ -79,7 +79,8 @@ def _what(
     if found.cause == rules.GIL_HELD:
         return _kept(found, effort, call)
     if found.cause == rules.CPU_BOUND:
-        share = f" ({effort.cpu_s:.1f} s of {effort.seconds:.1f} s)" if effort is not None else ""
+        share = f" ({effort.cpu_s:.1f} s of {effort.seconds:.1f} s)" if (
+            effort is not None and effort.cpu_s is not None) else ""
         return f"the loop's thread computes{share}; nothing else runs on the loop until it is done"
     if found.cause == rules.UNKNOWN:
         at = f"; the kernel says that it {found.standing.value}" if found.standing else ""
@@ -122,11 +123,10 @@ def _module(frames: tuple[Frame, ...]) -> str | None:
 
 def suspended(effort: Effort) -> str:
     """The process had no chance to run."""
-    if effort.paused_s > effort.seconds / 2:
-        return (f"nothing of this process ran for {effort.paused_s:.1f} of {effort.seconds:.1f} s: "
-                "the loop is not to blame")
-    return (f"the loop's thread was ready to run and had a processor for {effort.cpu_s:.1f} of "
-            f"{effort.seconds:.1f} s: the machine is too busy, or the process is throttled")
+    if effort.paused_s > effort.silent_s:
+        return f"nothing of this process ran for {effort.paused_s:.1f} s: the loop is not to blame"
+    return (f"the loop's thread was ready to run and had a processor for {effort.cpu_s or 0:.2f} "
+            f"of {effort.seconds:.2f} s: the machine is too busy, or the process is throttled")
 
 
 def remedy(found: Verdict, culprit: Frame | None) -> str:
@@ -186,8 +186,9 @@ def _samples(profile: Profile, culprit: Frame | None) -> str:
 
 
 def _effort(effort: Effort) -> str:
-    parts = [f"in {effort.seconds:.2f} s the loop's thread used {effort.cpu_s:.2f} s of CPU, the "
-             f"process {effort.process_cpu_s:.2f} s"]
+    own = "" if effort.cpu_s is None else (
+        f"the loop's thread used {effort.cpu_s:.2f} s of CPU, ")
+    parts = [f"in {effort.seconds:.2f} s {own}the process {effort.process_cpu_s:.2f} s"]
     for seconds, what in (
             (effort.gil_wait_s, "the monitor waited {:.2f} s for the GIL"),
             (effort.paused_s, "nothing ran for {:.2f} s"),

@@ -176,8 +176,9 @@ def lock_with() -> None:
 
 def lock_twice() -> None:
     lock = threading.Lock()
-    lock.acquire()
-    lock.acquire()
+    with lock:
+        with lock:  # again
+            pass
 
 
 def rlock() -> None:

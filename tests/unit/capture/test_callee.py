@@ -74,16 +74,13 @@ def seen(body: str, probe: Probe) -> list[str | None]:
     ("def inner():\n    return q.acquire(True)\ninner()", ["q.acquire"]),
     ("try:\n    p.a()\nfinally:\n    p.b()", ["p.a", "p.b"]),
     ("p.a() if p.b() else p.c()", ["p.b", "p.a"]),
+    ("p.a(1 if q else 2)", ["p.a"]),
+    ("p.a(q.b() or 2, 3)", ["q.b", "p.a"]),
+    ("p.a(1, 2 if q else (3 if p else 4), x=5)", ["p.a"]),
 ])
 def test_the_names_of_what_is_called(body: str, expected: list[str]) -> None:
     """Attribute by attribute, calls and subscripts between them included."""
     assert seen(body, Probe()) == expected
-
-
-def test_an_argument_with_a_condition_is_no_obstacle_or_nothing_is_said() -> None:
-    """Before CPython 3.11 there are no positions to go by."""
-    expected = "p.a" if sys.version_info >= (3, 11) else None
-    assert seen("p.a(1 if q else 2)", Probe()) == [expected]
 
 
 @pytest.mark.parametrize("body", ["(p or q)(1)", "(lambda: p)()(2)"])

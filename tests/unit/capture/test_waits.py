@@ -76,6 +76,55 @@ def test_the_thread_that_holds_a_lock(keep: Callable[[Shop], None]) -> None:
     holder.join()
 
 
+def test_who_waits_for_a_condition_does_not_hold_its_lock() -> None:
+    """Who has entered the condition does."""
+    lock, done = threading.Lock(), threading.Event()
+    condition = threading.Condition(lock)
+
+    def innocent() -> None:
+        with lock:
+            condition.wait(30)
+
+    def keep() -> None:
+        with condition:
+            done.wait()
+
+    waiter = threading.Thread(target=innocent, name="innocent", daemon=True)
+    waiter.start()
+    until(lambda: condition._waiters)  # type: ignore[attr-defined]
+    holder = threading.Thread(target=keep, name="keeper", daemon=True)
+    holder.start()
+    until(lock.locked)
+
+    def want() -> None:
+        with lock:
+            pass
+
+    told(want, "held by thread keeper")
+    done.set()
+    holder.join(30)
+    with condition:
+        condition.notify_all()
+    waiter.join(30)
+
+
+def test_a_lock_that_another_function_releases_has_no_known_holder() -> None:
+    """What happens there is not known."""
+    lock, done = threading.Lock(), threading.Event()
+
+    def acquire_and_hand_on() -> None:
+        lock.acquire()
+        done.wait()
+
+    thread = threading.Thread(target=acquire_and_hand_on, name="was-there", daemon=True)
+    thread.start()
+    until(lock.locked)
+    assert told(lambda: lock.acquire(timeout=5), "a threading.Lock") == "a threading.Lock"
+    done.set()
+    lock.release()
+    thread.join()
+
+
 def test_an_rlock_names_its_owner() -> None:
     """Itself, wherever the owner stands."""
     lock, done = threading.RLock(), threading.Event()
