@@ -25,7 +25,8 @@ _ROOTS = ("LOAD_FAST", "STORE_FAST_LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD
           "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
 _WITH = ("SETUP_WITH", "BEFORE_WITH")
-_BRANCHES = ("JUMP_FORWARD", "JUMP_IF")
+_BRANCHES = ("JUMP_IF", "POP_JUMP")
+_LEAVING = ("JUMP_FORWARD", "RETURN_VALUE", "RAISE_VARARGS", "JUMP_ABSOLUTE")
 _SUBSCRIPT = "BINARY_SUBSCR"
 _ARGUMENTS = ("PUSH_NULL", "PRECALL", "KW_NAMES", "CACHE", "EXTENDED_ARG", "NOP", "LOAD_CONST",
               "BUILD_", "LIST_", "DICT_", "SET_", "CALL_INTRINSIC", "COPY")
@@ -112,19 +113,19 @@ def _by_stack(before: Sequence[dis.Instruction], call: dis.Instruction) -> Chain
     while at > 0 and (wanted > 0 or before[at - 1].opname.startswith(_BRANCHES)):
         at -= 1
         each = before[at]
-        if each.opname == "JUMP_FORWARD":  # `a if b else c`: `c` has been passed, over to `b`
-            at = _condition_of(before, at)
-            continue
-        wanted -= dis.stack_effect(each.opcode, each.arg, jump=False)
+        if each.opname not in _LEAVING:
+            wanted -= dis.stack_effect(each.opcode, each.arg, jump=False)
+        if each.is_jump_target and at > 0 and before[at - 1].opname in _LEAVING:
+            at = _condition_of(before, each)  # `a if b else c`: `c` has been passed, over to `b`
     chosen = at < len(before) and before[at].is_jump_target  # `(a or b)(...)`
     return _expression(before[:at]) if wanted == 0 and not chosen else None
 
 
-def _condition_of(before: Sequence[dis.Instruction], at: int) -> int:
-    """After the jump that leads to behind this one."""
-    target = before[at + 1].offset if at + 1 < len(before) else -1
-    jumps = (back for back in range(at - 1, -1, -1) if before[back].opname.startswith("POP_JUMP"))
-    return next((back + 1 for back in jumps if before[back].argval == target), 0)
+def _condition_of(before: Sequence[dis.Instruction], target: dis.Instruction) -> int:
+    """Right after the jump that leads here."""
+    return next((at + 1 for at in range(len(before) - 1, -1, -1)
+                 if before[at].opname.startswith("POP_JUMP")
+                 and before[at].argval == target.offset), 0)
 
 
 def _name(instruction: dis.Instruction) -> str:

@@ -10,8 +10,8 @@ from watchdog_worker.model import Diagnosis, Snapshot
 
 def explain(snapshot: Snapshot, paused_s: float) -> Diagnosis:
     """What is known of such a pause after it is over."""
-    evidence = [f"monitor: it woke {paused_s:.2f} s late, in which it hardly ever asked for the GIL "
-                "and the process used less than a tenth of it as CPU time"]
+    evidence = [f"monitor: it woke {paused_s:.2f} s late and hardly ever asked for the GIL; "
+                "the process used less than a tenth of that in CPU time"]
     figures = snapshot.process.cgroup if snapshot.process is not None else None
     throttled = {name: value for name, value in (figures or {}).items()
                  if name in ("cpu_nr_throttled", "cpu_throttled_usec") and value}
