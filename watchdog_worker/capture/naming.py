@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from watchdog_worker.capture import appcode
 from watchdog_worker.capture.callee import CALLED, TAKEN, Chain, callee
 from watchdog_worker.capture.saferepr import type_name
-from watchdog_worker.capture.stacks import RawStack, outwards, variable
+from watchdog_worker.capture.stacks import RawFrame, RawStack, outwards, variable
 from watchdog_worker.capture.static import MISSING, attribute, function_name, in_class, is_a, text
 
 _PUBLIC = (
@@ -58,18 +58,20 @@ def with_calls(stack: RawStack, frame: FrameType) -> RawStack:
     Those are the innermost, and the innermost of the application.
     """
     frames = list(stack.frames)
-    at = len(frames)
+    frames[-1] = _with_call(frames[-1], frame)
     for live in outwards(frame):
-        at -= 1
-        if at < 0 or frames[at].code is not live.f_code or frames[at].omitted:
-            break
-        is_app = appcode.is_application(live.f_code.co_filename)
-        if is_app or at == len(frames) - 1:
-            found = called_by(live)
-            frames[at] = frames[at]._replace(calls=found and found.name)
-        if is_app:
+        if appcode.is_application(live.f_code.co_filename):
+            at = next((at for at in range(len(frames) - 1, -1, -1)
+                       if appcode.is_application(frames[at].code.co_filename)), None)
+            if at is not None:
+                frames[at] = _with_call(frames[at], live)
             break
     return stack._replace(frames=tuple(frames))
+
+
+def _with_call(raw: RawFrame, live: FrameType) -> RawFrame:
+    found = called_by(live) if raw.code is live.f_code else None
+    return raw._replace(calls=found and found.name)
 
 
 def called_by(frame: FrameType) -> Called | None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType
 
+_MAX_SOURCE = 128 * 1024
+
 
 def qualname(code: CodeType) -> str | None:
     """`Shop.price`; None where that is no more than the function's own name, or is not known."""
@@ -23,21 +25,32 @@ def qualname(code: CodeType) -> str | None:
 
 @lru_cache(maxsize=64)
 def _in_file(file: str) -> dict[tuple[int, str], str]:
-    """By first line and name, decorators included, as code objects count."""
+    """By first line and name, decorators included, as code objects count.
+
+    Not of a long file: to parse it keeps the GIL.
+    """
+    source = "".join(linecache.getlines(file))
+    if len(source) > _MAX_SOURCE:
+        return {}
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
-        return {(line, name): full for line, name, full in _named(tree, "")}
+        return {(line, name): full for line, name, full in _named(ast.parse(source))}
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
 
 
-def _named(tree: ast.AST, outer: str) -> Iterator[tuple[int, str, str]]:
-    for node in ast.iter_child_nodes(tree):
+def _named(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    # Without recursion: an expression can be nested deeper than the C stack bears, where the
+    # application has raised the interpreter's limit.
+    left: list[tuple[ast.AST, str]] = [(tree, "")]
+    while left:
+        node, outer = left.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             yield first, node.name, outer + node.name
-            yield from _named(node, f"{outer}{node.name}.<locals>.")
+            outer = f"{outer}{node.name}.<locals>."
+        elif isinstance(node, ast.Lambda):
+            yield node.lineno, "<lambda>", f"{outer}<lambda>"
+            outer = f"{outer}<lambda>.<locals>."
         elif isinstance(node, ast.ClassDef):
-            yield from _named(node, f"{outer}{node.name}.")
-        else:
-            yield from _named(node, outer)
+            outer = f"{outer}{node.name}."
+        left += [(each, outer) for each in ast.iter_child_nodes(node)]

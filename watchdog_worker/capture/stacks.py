@@ -83,14 +83,30 @@ def walking(look: Callable[Given, Seen]) -> Callable[Given, Seen]:
 
 
 def walk(frame: FrameType | None, max_frames: int, with_locals: bool = False) -> RawStack:
-    """The stack that ends in `frame`; beyond `max_frames` it is cut in the middle."""
+    """The stack that ends in `frame`; beyond `max_frames` it is cut in the middle.
+
+    The application's innermost frame stays, however deep a library has gone on from there.
+    """
     outer_size, inner_size = shares(max_frames)
-    inner, outer, omitted = both_ends(outwards(frame), inner_size, outer_size)
+    own: list[tuple[int, RawFrame]] = []
+
+    def passing() -> Iterator[FrameType]:
+        for depth, each in enumerate(outwards(frame)):
+            if not own and appcode.is_application(each.f_code.co_filename):
+                own.append((depth, _raw(each, with_locals)))
+            yield each
+
+    inner, outer, omitted = both_ends(passing(), inner_size, outer_size)
     frames = [_raw(each, with_locals) for each in reversed(outer)]
-    if omitted:
+    if omitted and own and len(inner) <= own[0][0] < len(inner) + omitted:
+        depth, kept = own[0]
+        frames[-1] = frames[-1]._replace(omitted=(len(inner) + omitted - depth - 1) or None)
+        frames.append(kept._replace(omitted=(depth - len(inner)) or None))
+    elif omitted:
         frames[-1] = frames[-1]._replace(omitted=omitted)
     frames += [_raw(each, with_locals) for each in reversed(inner)]
-    return RawStack(tuple(frames), len(frames) + omitted)
+    total = len(inner) + len(outer) + omitted
+    return RawStack(tuple(frames), total)
 
 
 def outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -23,7 +23,8 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
         culprit, below = None, ()
     innermost = (below[-1] if below else culprit) if found.frames else None
     call = words.call_of(found, culprit, below)
-    named = None if found.cause in (CPU_BOUND, SUSPENDED) or found.busy else call
+    named = None if found.cause in (CPU_BOUND, SUSPENDED) or found.busy else (
+        words.called(culprit, below))
     return Diagnosis(
         cause=found.cause,
         culprit=culprit,
@@ -33,5 +34,5 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
         evidence=tuple(words.evidence(found, snapshot, thread, culprit)),
         waits_for=words.waits_for(found, thread),
         call=call if found.cause != SUSPENDED else None,
-        fingerprint=fingerprint(found.cause, culprit or innermost, named),
+        fingerprint=fingerprint(found.cause, stack.named_function(found.frames), named),
     )

@@ -25,7 +25,7 @@ FUTEX, COMPUTING, STARVED = Standing.FUTEX, Standing.COMPUTING, Standing.STARVED
 
 _REMOTE = frozenset({SOCKET, FUTEX})
 _EMBEDDED = frozenset({TIMER, FILE, FILE_LOCK, FUTEX})
-_WRITING = frozenset({PIPE, OUTPUT, FILE, SOCKET, FUTEX, FILE_LOCK})
+_WRITING = frozenset({PIPE, OUTPUT, FILE, SOCKET, FUTEX, FILE_LOCK, CHILD})
 _ANY = frozenset(Standing)
 
 
@@ -48,6 +48,20 @@ class Rule(NamedTuple):
 _REDIS = "redis.asyncio, which comes with it"
 _HTTPX = "httpx.AsyncClient, one for the whole process"
 
+_FUTURES = (
+    "concurrent.futures._base.Future", "concurrent.futures._base.result",  # 3.10 tells no classes
+    "concurrent.futures._base.exception", "concurrent.futures._base.wait",
+    "concurrent.futures._base.as_completed", "multiprocessing.pool.ApplyResult",
+    "multiprocessing.pool.get", "multiprocessing.pool.wait",
+)
+_FILE_CALLS = (
+    "io.FileIO", "io.BufferedReader", "io.BufferedWriter", "io.BufferedRandom", "io.TextIOWrapper",
+    "io.open", "os.read", "os.write", "os.open", "os.stat", "os.lstat", "os.scandir", "os.listdir",
+    "os.unlink", "os.remove", "os.rename", "os.replace", "os.mkdir", "os.rmdir", "os.fsync",
+    "os.sendfile", "os.copy_file_range", "os.truncate",
+)
+"""What computes in them is the kernel, for a file; not so in io.StringIO or os.urandom."""
+
 RULES: tuple[Rule, ...] = (
     # What is the case whoever calls.
     Rule(IMPORT, ("importlib._bootstrap", "importlib._bootstrap_external",
@@ -57,6 +71,9 @@ RULES: tuple[Rule, ...] = (
                "socket.gethostbyname_ex", "socket.gethostbyaddr", "socket.getfqdn",
                "socket.getnameinfo", "dns.resolver"),
          frozenset({SOCKET, FUTEX, FILE, PIPE})),
+    Rule(LOCK, ("multiprocessing.queues", "multiprocessing.connection",
+                "multiprocessing.synchronize", "multiprocessing.managers"),
+         frozenset({FUTEX, PIPE, SOCKET, CHILD}), "multiprocessing"),
     Rule(SUBPROCESS, ("subprocess", "os.system", "os.wait", "os.waitpid", "os.wait4", "os.waitid",
                       "multiprocessing.popen_fork", "multiprocessing.process", "pexpect",
                       "plumbum", "os._wrap_close"),
@@ -66,7 +83,7 @@ RULES: tuple[Rule, ...] = (
     Rule(LOCK, ("filelock", "portalocker", "fasteners"),
          frozenset({TIMER, FILE_LOCK, FUTEX}), "filelock"),
     Rule(SLEEP, ("time.sleep",), frozenset({TIMER}), innermost=True),
-    Rule(FUTURE_WAIT, ("concurrent.futures._base", "multiprocessing.pool"), frozenset({FUTEX})),
+    Rule(FUTURE_WAIT, _FUTURES, frozenset({FUTEX})),
 
     # Databases; those in the same process compute in their own code, too.
     Rule(DATABASE, ("sqlalchemy",), _REMOTE, "SQLAlchemy",
@@ -116,9 +133,6 @@ RULES: tuple[Rule, ...] = (
     Rule(SOCKET_IO, ("pika", "amqp", "kombu"), _REMOTE, "this AMQP client", "aio-pika"),
     Rule(SOCKET_IO, ("ftplib", "imaplib", "poplib", "telnetlib", "ldap3", "ldap"), _REMOTE,
          "this client"),
-    Rule(LOCK, ("multiprocessing.queues", "multiprocessing.connection",
-                "multiprocessing.synchronize", "multiprocessing.managers"),
-         frozenset({FUTEX, PIPE, SOCKET}), "multiprocessing"),
     Rule(SOCKET_IO, ("ssl", "socket", "socketserver", "select", "selectors"),
          frozenset({SOCKET}), "a blocking socket", "asyncio.open_connection (streams)"),
 
@@ -130,8 +144,7 @@ RULES: tuple[Rule, ...] = (
     Rule(FILE_IO, ("open", "io", "os", "shutil", "pathlib", "tempfile", "zipfile",
                    "tarfile", "gzip", "bz2", "lzma", "csv", "pickle", "mmap", "glob"),
          frozenset({FILE, PIPE})),
-    Rule(FILE_IO, ("io", "os", "shutil._fastcopy_sendfile"), frozenset({COMPUTING}),
-         innermost=True, told=True),
+    Rule(FILE_IO, _FILE_CALLS, frozenset({COMPUTING}), innermost=True, told=True),
 )
 
 BY_KERNEL = {

@@ -12,6 +12,7 @@ from watchdog_worker.diagnosis.rules import IMPORT, RULES, Rule, matches
 from watchdog_worker.diagnosis.standing import Standing
 from watchdog_worker.model import Frame
 
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _SERVER = ("asyncio", "uvicorn", "uvloop", "gunicorn", "watchdog_worker", "runpy")
 
 
@@ -60,6 +61,16 @@ def full_name(frame: Frame) -> str:
     """`module.Class.function`, as far as it is known."""
     function = frame.qualname or frame.function
     return f"{frame.module}.{function}" if frame.module else function
+
+
+def named_function(frames: tuple[Frame, ...]) -> Frame | None:
+    """The function of the application that is to blame, by a name that every release has.
+
+    A comprehension is a function of its own up to CPython 3.11, and none since.
+    """
+    own = [frame for frame in frames if frame.app]
+    named = (frame for frame in reversed(own) if frame.function not in _COMPREHENSIONS)
+    return next(named, frames[-1] if frames else None)
 
 
 def _is_server(frame: Frame) -> bool:

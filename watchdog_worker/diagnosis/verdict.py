@@ -45,6 +45,8 @@ class Verdict(NamedTuple):
     """It was the garbage collector that kept it."""
     busy: bool = False
     """Many short blocks in a row, and no long one."""
+    alike: float = 1.0
+    """Which share of the samples has the line that is blamed, of those that compute."""
 
 
 def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
@@ -86,7 +88,8 @@ def _computing(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
         return Verdict(rules.GIL_HELD, frames, at, collected=True)
     rule = stack.fitting(stack.names(frames), at)
     cause = rule.cause if rule is not None else rules.CPU_BOUND
-    return Verdict(cause, frames, at, rule, busy=_busy(snapshot.profile))
+    return Verdict(cause, frames, at, rule, busy=_busy(snapshot.profile),
+                   alike=_alike(frames, snapshot.profile))
 
 
 def _gil(
@@ -124,7 +127,7 @@ def _waiting(
                        f"{at.value}")
             return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
         # Where not even the call can be told, it could be a database as well as anything else.
-        known = at is not None and bool(found.all)
+        known = at is not None and (bool(found.below) or _is_named(found.calls))
         cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if known and at else rules.UNKNOWN
         return Verdict(cause, thread.frames, at, busy=busy)
     share = _share_of(rule.cause, snapshot.profile)
@@ -132,6 +135,11 @@ def _waiting(
         against = (f"the stack says {rule.cause}, but only {share:.0%} of the samples do")
         return Verdict(rules.UNKNOWN, thread.frames, at, against=against, busy=busy)
     return Verdict(rule.cause, thread.frames, at, rule, busy=busy)
+
+
+def _is_named(call: str | None) -> bool:
+    """It leads to something of a module, and not to whatever an expression has given."""
+    return call is not None and "." in call and "()" not in call and "[]" not in call
 
 
 def _share_of(cause: str, profile: Profile | None) -> float | None:
@@ -186,6 +194,16 @@ def _at_usual_line(samples: list[SampledStack], depth: int) -> tuple[Frame, ...]
     best = next(each.frames for each in samples if each.frames[depth - 1].line == line)
     # Deeper functions of the application come and go: they are not what nearly all have.
     return best if not any(frame.app for frame in best[depth:]) else best[:depth]
+
+
+def _alike(frames: tuple[Frame, ...], profile: Profile | None) -> float:
+    if profile is None or profile.samples < _ENOUGH:
+        return 0.0
+    culprit, _ = stack.split(frames)
+    same = sum(sampled.count for sampled in profile.stacks if culprit is not None and any(
+        frame.line == culprit.line and _function(frame) == _function(culprit)
+        and frame.calls == culprit.calls for frame in sampled.frames))
+    return same / sum(sampled.count for sampled in profile.stacks)
 
 
 def _function(frame: Frame) -> tuple[str, str]:

@@ -15,12 +15,15 @@ from watchdog_worker.model import Effort, Frame, Profile, Snapshot, ThreadStack
 
 _SOCKETS = (rules.HTTP_CLIENT, rules.DATABASE, rules.SOCKET_IO)
 _MAX_SHOWN = 4
+_MOST = 0.7
 
 
 def call_of(found: Verdict, culprit: Frame | None, below: tuple[Frame, ...]) -> str | None:
     """What blocks, as the developer who wrote the line calls it."""
     if found.collected:
         return "a garbage collection"
+    if found.cause == rules.CPU_BOUND and not _mostly(culprit, found.alike):
+        return None
     if culprit is not None and culprit.calls:
         return _as_written(culprit.calls)
     if not below:
@@ -30,6 +33,18 @@ def call_of(found: Verdict, culprit: Frame | None, below: tuple[Frame, ...]) -> 
     if culprit is not None:
         return outer
     return _as_written(below[-1].calls or stack.full_name(below[-1]))
+
+
+def _mostly(culprit: Frame | None, alike: float) -> bool:
+    """Whether it is this line that most of the time goes into, so that its call is worth a name."""
+    return culprit is not None and alike >= _MOST
+
+
+def called(culprit: Frame | None, below: tuple[Frame, ...]) -> str | None:
+    """What the culprit calls, by a name that is the same in every release of the interpreter."""
+    if culprit is not None and culprit.calls:
+        return culprit.calls
+    return f"{below[0].module}.{below[0].function}" if below else None
 
 
 def _as_written(name: str) -> str:
@@ -94,8 +109,9 @@ def _what(
         rules.FILE_IO: f"{name} waits for a file{to}",
         rules.SUBPROCESS: f"{name} waits for another program{to}",
         rules.LOCK: f"the loop's thread waits for {target or 'another thread'}",
-        rules.FUTURE_WAIT: f"the loop's thread waits for {target or 'a future'}; if that needs the "
-                           "loop to run, it waits for ever",
+        rules.FUTURE_WAIT: f"the loop's thread waits for {target or 'a future'}" + (
+            "" if target and "worked on by" in target
+            else "; if that needs the loop to run, it waits for ever"),
         rules.IMPORT: f"{_module(found.frames) or 'a module'} is imported while the loop runs",
         rules.LOGGING: f"a line of log cannot be written{to}",
     }

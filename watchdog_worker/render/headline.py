@@ -147,7 +147,7 @@ def _by(diagnosis: Diagnosis | None) -> str:
     if cause == "cpu_bound":
         return f"by computing ({call})" if call else "by computing"
     if cause == "gil_held":
-        return f"by {call or 'native code'}, which kept the GIL,"
+        return f"by {call or 'native code'} (which kept the GIL)"
     if call is None and cause == "unknown":
         return ""
     return f"by {call or cause.replace('_', ' ')}"
