@@ -47,7 +47,8 @@ def in_class(kind: type, name: str) -> Any:
 
 def _instance_dict(value: Any) -> dict[str, Any] | None:
     descriptor = in_class(type(value), "__dict__")
-    if type(descriptor) is not GetSetDescriptorType:  # a property of the application's
+    kind = type(descriptor)
+    if kind is not GetSetDescriptorType and kind is not MemberDescriptorType:  # a property
         return None
     own = descriptor.__get__(value)
     return own if type(own) is dict else None

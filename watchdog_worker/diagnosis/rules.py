@@ -141,7 +141,7 @@ RULES: tuple[Rule, ...] = (
          frozenset({FILE_LOCK})),
     Rule(LOCK, ("threading", "queue", "_thread", "multiprocessing.Lock"),
          frozenset({FUTEX})),
-    Rule(FILE_IO, ("open", "io", "os", "shutil", "pathlib", "tempfile", "zipfile",
+    Rule(FILE_IO, ("open", "print", "io", "os", "shutil", "pathlib", "tempfile", "zipfile",
                    "tarfile", "gzip", "bz2", "lzma", "csv", "pickle", "mmap", "glob"),
          frozenset({FILE, PIPE})),
     Rule(FILE_IO, _FILE_CALLS, frozenset({COMPUTING}), innermost=True, told=True),
@@ -152,6 +152,8 @@ BY_KERNEL = {
     OUTPUT: LOGGING,
 }
 """Where no rule knows what is on the stack, as with a C extension: what the kernel alone says."""
+SELF_EVIDENT = frozenset({OUTPUT, CHILD, FILE_LOCK})
+"""Where it does not even have to be known what is called."""
 
 
 def matches(name: str, rule: Rule) -> bool:

@@ -10,6 +10,8 @@ from enum import Enum
 from watchdog_worker.model import Effort, KernelWait, ThreadStack
 
 _COMPUTING_SHARE = 0.5
+_RUNNING_SHARE = 0.25
+"""Is enough where the thread runs right now: a host that is busy takes time from a guest unseen."""
 _STARVED_SHARE = 0.7
 _LEAST_S = 0.05
 """Less than this is too short to say what share of it was what."""
@@ -72,7 +74,8 @@ def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
         return by_kernel
     awake_s, queued_s = effort.seconds - effort.paused_s, effort.queued_s or 0.0
     if awake_s >= _LEAST_S:
-        if effort.cpu_s / awake_s >= _COMPUTING_SHARE:
+        runs = by_kernel is None and (thread.state or "").startswith("R")
+        if effort.cpu_s / awake_s >= (_RUNNING_SHARE if runs else _COMPUTING_SHARE):
             return Standing.COMPUTING
         asleep = by_kernel is not None and by_kernel is not Standing.FUTEX
         if (effort.cpu_s + queued_s) / awake_s >= _STARVED_SHARE and not asleep and queued_s:

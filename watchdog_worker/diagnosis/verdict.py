@@ -127,7 +127,7 @@ def _waiting(
                        f"{at.value}")
             return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
         # Where not even the call can be told, it could be a database as well as anything else.
-        known = at is not None and (bool(found.below) or _is_named(found.calls))
+        known = at in rules.SELF_EVIDENT or bool(found.below) or _is_named(found.calls)
         cause = rules.BY_KERNEL.get(at, rules.UNKNOWN) if known and at else rules.UNKNOWN
         return Verdict(cause, thread.frames, at, busy=busy)
     share = _share_of(rule.cause, snapshot.profile)

@@ -56,7 +56,7 @@ def compiled_pattern() -> None:
 
 
 def json_loads() -> None:
-    text = "[" + ",".join([TEXT] * 60) + "]"
+    text = "[" + ",".join([TEXT] * 150) + "]"
     gc.disable()
     json.loads(text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from watchdog_worker.capture import stacks
@@ -109,3 +110,28 @@ def test_locals_are_taken_of_application_frames_only() -> None:
     assert frame.locals is not None and frame.locals["answer"] == "42"
     library = next(frame for frame in stack.frames if frame.code.co_name == "run_until_complete")
     assert library.locals is None
+
+
+def test_a_library_that_recurses_does_not_hide_the_application(tmp_path: Path) -> None:
+    """Its innermost frame stays, between two cuts."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    source = "def dive(depth, look):\n    return look() if not depth else dive(depth - 1, look)\n"
+    library: dict[str, Any] = {}
+    exec(compile(source, str(folder / "deep.py"), "exec"), library)
+
+    def own(depth: int) -> stacks.RawStack:
+        if depth:
+            return own(depth - 1)
+        found: stacks.RawStack = library["dive"](100, lambda: None or stacks.walk(
+            sys._getframe(1), 30))
+        return found
+
+    stack = own(100)
+    shown = [(frame.code.co_name, frame.omitted) for frame in stack.frames]
+    assert len(shown) == 31 and stack.total > 200
+    kept = next(at for at, (name, _) in enumerate(shown) if name == "own" and at > 8)
+    assert shown[kept][1] and shown[kept - 1][1]
+    left_out = sum(omitted or 0 for _, omitted in shown)
+    assert left_out + len(shown) == stack.total
+    assert {name for name, _ in shown[kept + 1:]} == {"dive"}
