@@ -119,6 +119,10 @@ class Effort(NamedTuple):
     """For so long the loop's thread was ready and got no processor; None where it is not told."""
     silent_s: float = 0.0
     """How long the loop could have shown life and has not: its silence without the pauses."""
+    late_s: float = 0.0
+    """By how much the monitor itself came late at worst."""
+    over: bool = False
+    """The silence was over before it could be looked at: who stood where is not known."""
     busiest: int | None = None
     """The native id of another thread that used most of what the process did."""
 

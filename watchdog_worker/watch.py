@@ -51,6 +51,9 @@ class Watch:
         self._samples, self._sampled_since = Samples(), 0.0
         self._last_callback: int | None = None
         self._caught: tuple[float | None, RawStack | None] | None = None
+        self._looked_at = monotonic()
+        self._missed = False
+        """This look is at a silence that was over when the monitor came."""
         self._first: RawStack | None = None
         """The sample of a moment in which the monitor came late, for this look."""
         self._loop_ended = False
@@ -102,12 +105,18 @@ class Watch:
 
     def came_late(self) -> None:
         """Catch the loop where it stands, before anything lets it go on."""
-        self._caught = (self.heartbeat.last_sign, self._camera.sample())
+        last_sign, gap = self.heartbeat.last_sign, self.heartbeat.gap
+        if gap is not None and gap.until > self._looked_at:
+            # It went on before we did: the silence is told all the same, but not who stood where.
+            self._caught = (gap.since, None)
+        else:
+            self._caught = (last_sign, self._camera.sample())
 
     def look(self, now: float) -> Signs:
         """The signs of this moment, or of the one in which the loop was caught."""
         last_sign, self._first = self._caught or (self.heartbeat.last_sign, None)
-        self._caught = None
+        self._missed = self._caught is not None and self._first is None
+        self._caught, self._looked_at = None, now
         return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
                      reading=self._gauge.reading(), oldest_request=self.requests.oldest_began,
                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
@@ -189,7 +198,8 @@ class Watch:
         reading, at = self._gauge.reading(), monotonic()
         snapshot = self._snapshot(seen.last_sign if silent else None)
         if silent and episode is not None:
-            snapshot = snapshot._replace(effort=self._gauge.effort(episode, reading, at))
+            snapshot = snapshot._replace(effort=self._gauge.effort(
+                episode, reading, at, self._missed))
         kill_at = self._deadline.at(monotonic())
         self._emit(event, snapshot, Stall(
             blocked_s=self._silence(seen.last_sign),

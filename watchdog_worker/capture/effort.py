@@ -48,7 +48,7 @@ class Gauge:
             _threads_cpu(self._loop_native_id),
         )
 
-    def effort(self, episode: Episode, now: Reading, at: float) -> Effort:
+    def effort(self, episode: Episode, now: Reading, at: float, over: bool) -> Effort:
         """What this silence has added to the counts, up to a reading at some moment (monotonic)."""
         before = episode.reading
         process = now.process_cpu_s - before.process_cpu_s
@@ -61,6 +61,8 @@ class Gauge:
             paused_s=round(episode.paused_s, 3),
             collected_s=round(now.collected_s - before.collected_s, 3),
             queued_s=_added(before.queued_s, now.queued_s),
+            late_s=round(episode.late_s, 3),
+            over=over,
             busiest=_busiest(before.threads or {}, now.threads or {}, process),
         )
 

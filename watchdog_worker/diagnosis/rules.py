@@ -67,6 +67,7 @@ RULES: tuple[Rule, ...] = (
     Rule(IMPORT, ("importlib._bootstrap", "importlib._bootstrap_external",
                   "importlib.import_module"), _ANY),
     Rule(LOGGING, ("logging", "loguru", "structlog"), _WRITING),
+    Rule(LOGGING, ("print", "io", "os"), frozenset({OUTPUT}), told=True),
     Rule(DNS, ("socket.getaddrinfo", "socket.gethostbyname",
                "socket.gethostbyname_ex", "socket.gethostbyaddr", "socket.getfqdn",
                "socket.getnameinfo", "dns.resolver"),

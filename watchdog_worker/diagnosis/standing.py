@@ -13,6 +13,10 @@ _COMPUTING_SHARE = 0.5
 _RUNNING_SHARE = 0.25
 """Is enough where the thread runs right now: a host that is busy takes time from a guest unseen."""
 _STARVED_SHARE = 0.7
+_STARVED_CPU = 0.1
+_LATE_S = 0.05
+"""So late was the monitor itself, and it was not the GIL that it waited for: nor is the loop's
+thread, which is ready to run. Since Linux 6.18 a throttled thread is in no queue that counts."""
 _LEAST_S = 0.05
 """Less than this is too short to say what share of it was what."""
 _OWN_NEED = 3
@@ -77,6 +81,8 @@ def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
         runs = by_kernel is None and (thread.state or "").startswith("R")
         if effort.cpu_s / awake_s >= (_RUNNING_SHARE if runs else _COMPUTING_SHARE):
             return Standing.COMPUTING
+        if runs and effort.cpu_s / awake_s < _STARVED_CPU and effort.late_s >= _LATE_S:
+            return Standing.STARVED
         asleep = by_kernel is not None and by_kernel is not Standing.FUTEX
         if (effort.cpu_s + queued_s) / awake_s >= _STARVED_SHARE and not asleep and queued_s:
             starved = queued_s > _OWN_NEED * effort.cpu_s and effort.cpu_s < _OWN_S

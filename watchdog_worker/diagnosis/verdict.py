@@ -59,6 +59,8 @@ def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
         return Verdict(rules.SUSPENDED, thread.frames, at)
     if effort is not None and _gil_kept(effort):
         return _gil(snapshot, thread, effort, at)
+    if effort is not None and effort.over:
+        return Verdict(rules.UNKNOWN, (), against="it was over before it could be looked at")
     if at is Standing.COMPUTING:
         return _computing(snapshot, thread)
     return _waiting(snapshot, thread, at, found)
@@ -98,13 +100,15 @@ def _gil(
     collects = thread.frames[-1].calls == _COLLECT
     collected = collects or effort.collected_s > effort.gil_wait_s / 2
     cpu_s = effort.cpu_s or 0.0
+    if effort.over and effort.busiest is None:
+        return Verdict(rules.GIL_HELD, (), collected=collected)
     if cpu_s > _LEAST_CPU_S and cpu_s > effort.process_cpu_s / 2:
         names = stack.names(thread.frames)
         rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)
         if names.importing:
             return Verdict(rules.IMPORT, thread.frames, Standing.COMPUTING, rule)
         return Verdict(rules.GIL_HELD, thread.frames, Standing.COMPUTING, collected=collected)
-    if _waits_itself(at, stack.names(thread.frames)):
+    if not effort.over and _waits_itself(at, stack.names(thread.frames)):
         # Since before, or only since it was let go on? Both look the same from here.
         against = (f"another thread kept the GIL for {effort.gil_wait_s:.1f} s, and now the loop's "
                    f"thread {at.value if at else 'waits'}")

@@ -70,7 +70,7 @@ def test_an_effort_is_what_has_been_added() -> None:
         pass
     episode = Episode(100.0, 100.0, watched_since=101.0, reading=before, gil_wait_s=1.5,
                       paused_s=2.5)
-    effort = gauge.effort(episode, gauge.reading(), at=104.0)
+    effort = gauge.effort(episode, gauge.reading(), at=104.0, over=False)
     assert effort.seconds == 3.0 and (effort.gil_wait_s, effort.paused_s) == (1.5, 2.5)
     assert effort.silent_s == 1.5
     assert effort.cpu_s is not None and 0.05 <= effort.cpu_s <= effort.process_cpu_s + 0.01
