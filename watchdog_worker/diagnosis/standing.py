@@ -81,7 +81,8 @@ def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
         runs = by_kernel is None and (thread.state or "").startswith("R")
         if effort.cpu_s / awake_s >= (_RUNNING_SHARE if runs else _COMPUTING_SHARE):
             return Standing.COMPUTING
-        if runs and effort.cpu_s / awake_s < _STARVED_CPU and effort.late_s >= _LATE_S:
+        late = effort.late_s >= _LATE_S and not effort.gil_wait_s
+        if runs and late and effort.cpu_s / awake_s < _STARVED_CPU:
             return Standing.STARVED
         asleep = by_kernel is not None and by_kernel is not Standing.FUTEX
         if (effort.cpu_s + queued_s) / awake_s >= _STARVED_SHARE and not asleep and queued_s:

@@ -106,6 +106,14 @@ def test_ready_to_run_and_no_processor_is_nobodys_fault() -> None:
     assert told(picture(view(None), state="R (running)", effort=busy)).cause == "cpu_bound"
 
 
+def test_a_throttled_thread_that_no_queue_counts_is_starved() -> None:
+    """It is ready, has no processor, and the monitor was late, too; but not if that was the GIL."""
+    effort = Effort(0.4, 0.01, 0.01, queued_s=0.0, silent_s=1.0, late_s=0.1)
+    assert told(picture(view(None), state="R (running)", effort=effort)).cause == "suspended"
+    kept = effort._replace(gil_wait_s=0.3, late_s=0.3, process_cpu_s=0.4)
+    assert told(picture(view(None), state="R (running)", effort=kept)).cause == "gil_held"
+
+
 def test_a_pause_within_a_real_stall_is_not_the_cause() -> None:
     """The loop could have shown life for long enough."""
     stopped = Effort(1.9, 0.0, 0.0, paused_s=1.3, silent_s=1.1)
