@@ -14,6 +14,7 @@ _RUNNING_SHARE = 0.25
 """Is enough where the thread runs right now: a host that is busy takes time from a guest unseen."""
 _STARVED_SHARE = 0.7
 _STARVED_CPU = 0.1
+_QUEUED_SHARE = 0.2
 _LATE_S = 0.05
 """So late was the monitor itself, and it was not the GIL that it waited for: nor is the loop's
 thread, which is ready to run. Since Linux 6.18 a throttled thread is in no queue that counts."""
@@ -82,7 +83,8 @@ def standing(thread: ThreadStack, effort: Effort | None) -> Standing | None:
         if effort.cpu_s / awake_s >= (_RUNNING_SHARE if runs else _COMPUTING_SHARE):
             return Standing.COMPUTING
         late = effort.late_s >= _LATE_S and not effort.gil_wait_s
-        if runs and late and effort.cpu_s / awake_s < _STARVED_CPU:
+        queued = queued_s / awake_s >= _QUEUED_SHARE
+        if runs and (late or queued) and effort.cpu_s / awake_s < _STARVED_CPU:
             return Standing.STARVED
         asleep = by_kernel is not None and by_kernel is not Standing.FUTEX
         if (effort.cpu_s + queued_s) / awake_s >= _STARVED_SHARE and not asleep and queued_s:

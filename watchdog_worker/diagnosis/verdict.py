@@ -55,10 +55,10 @@ def weigh(snapshot: Snapshot, thread: ThreadStack) -> Verdict:
     if effort is not None and _paused(effort):
         return Verdict(rules.SUSPENDED, ())
     at, found = standing(thread, effort), stack.names(thread.frames)
-    if effort is not None and _gil_kept(effort):
-        return _gil(snapshot, thread, effort, at)
     if at is Standing.STARVED:
         return Verdict(rules.SUSPENDED, thread.frames, at)
+    if effort is not None and _gil_kept(effort):
+        return _gil(snapshot, thread, effort, at)
     if effort is not None and effort.over:
         return Verdict(rules.UNKNOWN, (), against="it was over before it could be looked at")
     if at is Standing.COMPUTING:
