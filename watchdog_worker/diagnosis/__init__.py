@@ -23,16 +23,18 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
         culprit, below = None, ()
     innermost = (below[-1] if below else culprit) if found.frames else None
     call = words.call_of(found, culprit, below)
-    named = None if found.cause in (CPU_BOUND, SUSPENDED) or found.busy else (
+    nobody = found.cause == SUSPENDED or found.collected  # where it hit is chance
+    function = None if nobody else stack.named_function(found.frames)
+    named = None if nobody or found.cause == CPU_BOUND or found.busy else (
         words.called(culprit, below))
     return Diagnosis(
         cause=found.cause,
         culprit=culprit,
         blocking_call=innermost,
         summary=words.summary(found, snapshot, thread, call),
-        remedy=words.remedy(found, culprit),
+        remedy=words.remedy(found),
         evidence=tuple(words.evidence(found, snapshot, thread, culprit)),
         waits_for=words.waits_for(found, thread),
         call=call if found.cause != SUSPENDED else None,
-        fingerprint=fingerprint(found.cause, stack.named_function(found.frames), named),
+        fingerprint=fingerprint(found.cause, function, "gc" if found.collected else named),
     )

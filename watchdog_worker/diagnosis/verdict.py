@@ -103,11 +103,9 @@ def _gil(
     if effort.over and effort.busiest is None:
         return Verdict(rules.GIL_HELD, (), collected=collected)
     if cpu_s > _LEAST_CPU_S and cpu_s > effort.process_cpu_s / 2:
-        names = stack.names(thread.frames)
-        rule = next((each for each in rules.RULES if each.cause == rules.IMPORT), None)
-        if names.importing:
-            return Verdict(rules.IMPORT, thread.frames, Standing.COMPUTING, rule)
-        return Verdict(rules.GIL_HELD, thread.frames, Standing.COMPUTING, collected=collected)
+        imports = stack.names(thread.frames).importing
+        return Verdict(rules.IMPORT if imports else rules.GIL_HELD, thread.frames,
+                       Standing.COMPUTING, collected=collected and not imports)
     if not effort.over and _waits_itself(at, stack.names(thread.frames)):
         # Since before, or only since it was let go on? Both look the same from here.
         against = (f"another thread kept the GIL for {effort.gil_wait_s:.1f} s, and now the loop's "

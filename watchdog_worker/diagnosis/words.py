@@ -13,7 +13,6 @@ from watchdog_worker.diagnosis.standing import Standing
 from watchdog_worker.diagnosis.verdict import Verdict
 from watchdog_worker.model import Effort, Frame, Profile, Snapshot, ThreadStack
 
-_SOCKETS = (rules.HTTP_CLIENT, rules.DATABASE, rules.SOCKET_IO)
 _MAX_SHOWN = 4
 _MOST = 0.7
 
@@ -145,7 +144,7 @@ def suspended(effort: Effort) -> str:
             f"of {effort.seconds:.2f} s: the machine is too busy, or the process is throttled")
 
 
-def remedy(found: Verdict, culprit: Frame | None) -> str:
+def remedy(found: Verdict) -> str:
     """What to do about it."""
     names = stack.names(found.frames)
     library = stack.library(names, found.cause)
