@@ -19,8 +19,12 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.name in NAMES],
-                         ids=lambda case: case.name)
+SMOKE = ("local.lock_with", "local.subprocess_read", "processor.pattern")
+
+
+@pytest.mark.parametrize("case", [
+    pytest.param(case, id=case.name, marks=[pytest.mark.smoke] if case.name in SMOKE else [])
+    for case in CASES if case.name in NAMES])
 def test_the_cause_the_line_and_what_it_waits_for(case: Case, tmp_path: Path) -> None:
     """As a user would read it, on one of the four pairs of loop and parser."""
     pair = PAIRS[CASES.index(case) % len(PAIRS)]

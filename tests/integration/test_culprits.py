@@ -61,6 +61,7 @@ def test_a_namespace_package(tmp_path: Path, arguments: tuple[str, ...]) -> None
     check(told(tmp_path, tmp_path / "src", arguments), "time.sleep(60)")
 
 
+@pytest.mark.smoke
 def test_an_installed_application(tmp_path: Path) -> None:
     """It lies among the libraries and is still the application."""
     package(tmp_path / "site-packages")
