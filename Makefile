@@ -15,7 +15,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make check   flake8 and mypy"
 	@echo "make bench   what the watchdog costs: pictures, idle, import, requests (5 min)"
-	@echo "make causes  80 real stalls: is the cause right, the line, what it waits for? (5 min)"
+	@echo "make causes  82 real stalls: is the cause right, the line, what it waits for? (5 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"

@@ -83,6 +83,12 @@ def _gave_it_up(lock: Any, innermost: FrameType, frame: FrameType) -> bool:
     return False
 
 
+def standing(innermost: FrameType | None) -> FrameType | None:
+    """The application's innermost frame in a thread."""
+    frames = {0: innermost} if innermost is not None else {}
+    return next((frame for _, frame in _app_frames(frames)), None)
+
+
 def _app_frames(frames: dict[int, FrameType]) -> Iterator[tuple[int, FrameType]]:
     for ident, innermost in frames.items():
         for depth, frame in enumerate(outwards(innermost)):

@@ -124,8 +124,12 @@ def _lock(innermost: FrameType, frames: dict[int, FrameType]) -> str | None:
     kind = called.name.rpartition(".")[0]
     if holder is None:
         return f"a {kind}"
-    where = "" if holder.code is None else (
-        f", which stands at {holder.code.co_filename}:{holder.line} in {holder.code.co_name}")
+    code, line = holder.code, holder.line
+    if code is None:  # an RLock has told its owner, and not where that stands
+        own = locks.standing(frames.get(holder.thread))
+        code, line = (own.f_code, own.f_lineno or 0) if own is not None else (None, 0)
+    where = "" if code is None else (
+        f", which stands at {code.co_filename}:{line} in {code.co_name}")
     if threading.main_thread().ident == holder.thread and frames.get(holder.thread) is innermost:
         return f"a {kind} held by this very thread{where}"
     return (_thread_named(holder.thread, f"a {kind} held by ") or f"a {kind}") + where

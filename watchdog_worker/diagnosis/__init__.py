@@ -27,6 +27,8 @@ def diagnose(snapshot: Snapshot) -> Diagnosis | None:
     function = None if nobody else stack.named_function(found.frames)
     named = None if nobody or found.cause == CPU_BOUND or found.busy else (
         words.called(culprit, below))
+    if found.by_loop or found.keeper is not None:
+        named = f"{'loop' if found.by_loop else 'thread'} {named or ''}"
     return Diagnosis(
         cause=found.cause,
         culprit=culprit,

@@ -41,6 +41,8 @@ class Verdict(NamedTuple):
     """Why no cause is named, where the evidence disagrees."""
     keeper: ThreadStack | None = None
     """The thread other than the loop's that kept the GIL."""
+    by_loop: bool = False
+    """It was the loop's thread that kept it, wherever it stood."""
     collected: bool = False
     """It was the garbage collector that kept it."""
     busy: bool = False
@@ -100,9 +102,9 @@ def _gil(
     collects = thread.frames[-1].calls == _COLLECT
     collected = collects or effort.collected_s > effort.gil_wait_s / 2
     cpu_s = effort.cpu_s or 0.0
-    if effort.over and effort.busiest is None:
-        return Verdict(rules.GIL_HELD, (), collected=collected)
     if cpu_s > _LEAST_CPU_S and cpu_s > effort.process_cpu_s / 2:
+        if effort.over:
+            return Verdict(rules.GIL_HELD, (), by_loop=True, collected=collected)
         imports = stack.names(thread.frames).importing
         return Verdict(rules.IMPORT if imports else rules.GIL_HELD, thread.frames,
                        Standing.COMPUTING, collected=collected and not imports)
@@ -112,9 +114,10 @@ def _gil(
                    f"thread {at.value if at else 'waits'}")
         return Verdict(rules.UNKNOWN, thread.frames, at, against=against)
     keeper = next((each for each in snapshot.threads if each.native_id is not None
-                   and each.native_id == effort.busiest and innermost_app(each.frames)), None)
-    return Verdict(rules.GIL_HELD, keeper.frames if keeper else (), keeper=keeper,
-                   collected=collected)
+                   and each.native_id == effort.busiest), None)
+    shown = keeper is not None and innermost_app(keeper.frames) is not None
+    return Verdict(rules.GIL_HELD, keeper.frames if keeper is not None and shown else (),
+                   keeper=keeper, collected=collected)
 
 
 def _waiting(

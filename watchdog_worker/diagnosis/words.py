@@ -119,7 +119,11 @@ def _what(
 
 
 def _kept(found: Verdict, effort: Effort | None, call: str | None) -> str:
-    kept = f"for {effort.gil_wait_s:.1f} s " if effort is not None else ""
+    kept = ""
+    if effort is not None:
+        kept = f"for {effort.gil_wait_s:.1f} s "
+        if effort.process_cpu_s < _MOST * effort.gil_wait_s:  # the machine had more to do
+            kept += f"({effort.process_cpu_s:.1f} s of CPU) "
     if found.collected and effort is not None:
         took = f" for {effort.collected_s:.2f} of {effort.seconds:.2f} s that were watched"
         return (f"the garbage collector ran{took if effort.collected_s else ''}, and meanwhile no "
@@ -127,7 +131,8 @@ def _kept(found: Verdict, effort: Effort | None, call: str | None) -> str:
     if found.keeper is not None:
         return (f"thread {found.keeper.name} kept the GIL {kept}in native code: no other thread "
                 "could run Python, the loop's included")
-    who = f"{call} kept" if call else "native code kept"
+    native = "native code in the loop's thread" if found.by_loop else "native code"
+    who = f"{call or native} kept"
     return f"{who} the GIL {kept}at a stretch: no other Python code could run in this process"
 
 
@@ -163,7 +168,7 @@ def evidence(
     kernel = _kernel(thread)
     if kernel:
         yield f"kernel: {kernel}"
-    if snapshot.profile is not None:
+    if snapshot.profile is not None and culprit is not None:
         yield f"samples: {_samples(snapshot.profile, culprit)}"
     if snapshot.effort is not None:
         yield f"monitor: {_effort(snapshot.effort)}"

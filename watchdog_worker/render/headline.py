@@ -148,8 +148,8 @@ def _by(diagnosis: Diagnosis | None) -> str:
         return f"by computing ({call})" if call else "by computing"
     if cause == "gil_held":
         return f"by {call or 'native code'} (which kept the GIL)"
-    if call is None and cause == "unknown":
-        return ""
+    if cause == "unknown":
+        return f"in {call}" if call else ""
     return f"by {call or cause.replace('_', ' ')}"
 
 

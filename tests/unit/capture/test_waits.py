@@ -135,7 +135,8 @@ def test_an_rlock_names_its_owner() -> None:
 
     holder = threading.Thread(target=keep, name="r-holder", daemon=True)
     holder.start()
-    told(lambda: lock.acquire(timeout=30), "a threading.RLock held by thread r-holder")
+    told(lambda: lock.acquire(timeout=30),
+         f"a threading.RLock held by thread r-holder, which stands at {__file__}")
     done.set()
     holder.join()
 

@@ -147,6 +147,19 @@ def test_native_code_of_another_thread_that_kept_the_gil() -> None:
     assert (found.cause, found.culprit) == ("gil_held", None)
 
 
+def test_a_silence_that_was_over_names_no_line() -> None:
+    """But whose thread it was; and that is another fault than another thread's."""
+    elsewhere = view("time.sleep")
+    loop = told(picture(elsewhere, wait=SLEEPS, effort=KEPT._replace(over=True)))
+    assert (loop.cause, loop.culprit) == ("gil_held", None)
+    assert "in the loop's thread" in (loop.summary or "")
+    other = told(picture(elsewhere, wait=SLEEPS, effort=KEPT._replace(over=True, cpu_s=0.0)))
+    assert (other.cause, other.culprit) == ("gil_held", None)
+    assert loop.fingerprint != other.fingerprint
+    plain = told(picture(elsewhere, wait=SLEEPS, effort=IDLE._replace(over=True)))
+    assert (plain.cause, plain.culprit) == ("unknown", None)
+
+
 def test_a_wait_after_another_thread_kept_the_gil_is_not_decided() -> None:
     """It may have begun before, or only now."""
     found = told(picture(view("time.sleep"), wait=SLEEPS, effort=KEPT._replace(cpu_s=0.0)))

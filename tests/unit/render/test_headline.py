@@ -57,7 +57,7 @@ def test_a_headline_is_one_line_to_act_on(
     ("import", "x", "by an import"),
     ("logging", "logging.Logger.info", "by writing a log"),
     ("unknown", None, ""),
-    ("unknown", "frobnicate.wait", "by frobnicate.wait"),
+    ("unknown", "frobnicate.wait", "in frobnicate.wait"),
 ])
 def test_what_blocks_is_said_first(cause: str, call: str | None, words: str) -> None:
     """In a developer's words."""
