@@ -35,9 +35,10 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
     late_s = max(0.0, signs.now - state.wake_at) if state.wake_at else 0.0
     why = why_late(late_s, state.reading, signs.reading) if late_s > LATE_S else None
     state = _note_pause(signs, state, late_s, why)
-    if why is Why.PAUSED and _told_of_pause(state, rules, late_s, signs):
-        actions.append(Action.SUSPENDED)
-        state = state._replace(recent=(*_recent(state.recent, signs), signs.now))
+    if why is Why.PAUSED and _worth_telling(late_s, signs, rules):
+        recent, admitted = _admit(state.recent, signs, rules)
+        state = state._replace(recent=recent)
+        actions += [Action.SUSPENDED] if admitted else []
     state = _note_dead(signs, state, late_s)
     state = _begin_episode(signs, state, rules, late_s, why)
     if signs.now >= state.grace_until:
@@ -45,13 +46,9 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         actions += due
     slow_before = _slow_before(signs, state, rules)
     if slow_before is not None:
-        recent = _recent(state.recent_slow, signs)
-        if len(recent) < rules.stall_rate_limit:
-            actions.append(Action.SLOW_REQUEST)
-            recent = (*recent, signs.now)
-        else:
-            actions.append(Action.NOTE_SLOW)
+        recent, admitted = _admit(state.recent_slow, signs, rules)
         state = state._replace(recent_slow=recent)
+        actions.append(Action.SLOW_REQUEST if admitted else Action.NOTE_SLOW)
     if signs.leaks:
         actions.append(Action.CONTEXT_LEAK)
     withheld = 0
@@ -77,10 +74,10 @@ def _note_pause(signs: Signs, state: State, late_s: float, why: Why | None) -> S
     return state._replace(paused=(signs.last_sign, paused_s))
 
 
-def _told_of_pause(state: State, rules: Rules, late_s: float, signs: Signs) -> bool:
+def _worth_telling(late_s: float, signs: Signs, rules: Rules) -> bool:
+    """A pause that would have been a stall, had it been the loop's."""
     return (signs.last_sign is not None and not signs.loop_ended
-            and 0 < rules.stall_threshold < late_s
-            and len(_recent(state.recent, signs)) < rules.stall_rate_limit)
+            and 0 < rules.stall_threshold < late_s)
 
 
 def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:
@@ -147,19 +144,28 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
         if episode is not None:  # it says all that a later `stall` would
             episode = episode._replace(told=True, settled=True)
     elif stalled and episode is not None:
-        recent = _recent(state.recent, signs)
-        if len(recent) < rules.stall_rate_limit:
+        recent, admitted = _admit(state.recent, signs, rules)
+        state = state._replace(recent=recent)
+        if admitted:
             actions.append(Action.STALL)
             episode = episode._replace(told=True)
-            state = state._replace(recent=(*recent, signs.now))
         else:
-            state = state._replace(recent=recent, withheld=state.withheld + 1)
+            state = state._replace(withheld=state.withheld + 1)
         episode = episode._replace(settled=True)
     return state._replace(episode=episode), actions
 
 
 def _stalled(signs: Signs, state: State, rules: Rules) -> bool:
     return 0 < rules.stall_threshold < _silence(signs, state)
+
+
+def _admit(
+    told: tuple[float, ...], signs: Signs, rules: Rules
+) -> tuple[tuple[float, ...], bool]:
+    """The reports of the last minute, and whether the rate limit lets this one be among them."""
+    recent = _recent(told, signs)
+    admitted = len(recent) < rules.stall_rate_limit
+    return (*recent, signs.now) if admitted else recent, admitted
 
 
 def _recent(told: tuple[float, ...], signs: Signs) -> tuple[float, ...]:

@@ -69,7 +69,7 @@ class Episode(NamedTuple):
     late_s: float = 0.0
     """By how much the monitor came late at worst: it waits for the GIL like everybody."""
     watched_since: float = 0.0
-    """The last look before it was noticed, and what was read then."""
+    """When the watch of it began, as a rule where it was noticed, and what was read then."""
     reading: Reading = Reading()
     gil_wait_s: float = 0.0
     """For how long in all the monitor had to wait for the GIL."""

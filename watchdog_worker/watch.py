@@ -172,7 +172,7 @@ class Watch:
             self._samples.add(self._first, signs.now)
             return
         stack = self._camera.sample(self._samples.wants_names)
-        if stack is not None and not self._moved_on(signs.last_sign):
+        if stack is not None and self.heartbeat.last_sign == signs.last_sign:
             self._samples.add(stack, signs.now)
         self._note_progress(signs.now)
 
@@ -255,13 +255,7 @@ class Watch:
             return self._camera.take(self.heartbeat.loop, self.heartbeat.lag)
         return self._camera.take(
             self.heartbeat.loop, self.heartbeat.lag, self._samples,
-            moved_on=lambda: self._moved_on(silent_since))
-
-    def _moved_on(self, since: float | None) -> bool:
-        """The loop has shown life after this sign, or is about to: it notes the silence first,
-        then notifies the arbiter, which gives up the GIL, and then the sign."""
-        gap = self.heartbeat.gap
-        return self.heartbeat.last_sign != since or (gap is not None and gap.since == since)
+            moved_on=lambda: self.heartbeat.last_sign != silent_since)
 
     def _emit(
         self, event: str, snapshot: Snapshot, stall: Stall | None = None,

@@ -40,20 +40,17 @@ def split(frames: tuple[Frame, ...]) -> tuple[Frame | None, tuple[Frame, ...]]:
     for at in range(len(frames) - 1, -1, -1):
         if frames[at].app:
             return frames[at], frames[at + 1:]
-    served = max((at for at, frame in enumerate(frames) if _is_server(frame)), default=-1)
-    return None, frames[served + 1:] or frames[-1:]
+    return None, _within_server(frames) or frames[-1:]
 
 
 def names(frames: tuple[Frame, ...]) -> Names:
     """The names that the rules look at."""
     _, below = split(frames)
-    served = max((at for at, frame in enumerate(frames) if _is_server(frame)), default=-1)
-    on_loop = [full_name(frame) for frame in frames[served + 1:]]
     imports = next(rule for rule in RULES if rule.cause == IMPORT)
     return Names(
         calls=frames[-1].calls if frames else None,
         below=tuple(full_name(frame) for frame in reversed(below)),
-        importing=any(matches(name, imports) for name in on_loop),
+        importing=any(matches(full_name(frame), imports) for frame in _within_server(frames)),
     )
 
 
@@ -71,6 +68,12 @@ def named_function(frames: tuple[Frame, ...]) -> Frame | None:
     own = [frame for frame in frames if frame.app]
     named = (frame for frame in reversed(own) if frame.function not in _COMPREHENSIONS)
     return next(named, frames[-1] if frames else None)
+
+
+def _within_server(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """What the server has called in the end."""
+    served = max((at for at, frame in enumerate(frames) if _is_server(frame)), default=-1)
+    return frames[served + 1:]
 
 
 def _is_server(frame: Frame) -> bool:

@@ -113,6 +113,8 @@ class Heartbeat:
         """
         if self.last_sign is not None and now - self.last_sign > self.interval:
             self.gap = Gap(self.last_sign, now)
+        # Before the arbiter is notified, which gives up the GIL: the loop has moved on by now.
+        self.last_sign = now
         self.care_at = now + self._fresh
         self.tell_arbiter(now)
 
