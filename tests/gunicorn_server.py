@@ -60,7 +60,7 @@ class Gunicorn:
     ) -> None:
         self.folder, self.port, self._wait = folder, free_port(), wait
         self._wait_path = wait_path
-        self.dumps = folder / "dumps"
+        self.dumps, self.recorders = folder / "dumps", folder / "recorders"
         self.config_file = folder / "gunicorn.conf.py"
         self.write_config(config)
         self._command = [
@@ -72,7 +72,9 @@ class Gunicorn:
                      if not name.startswith(("WATCHDOG_", "GUNICORN_", "STALL_", "COV_"))}
         self._environment = {
             **inherited, "PYTHONPATH": os.pathsep.join([str(ROOT), str(APPS), str(folder)]),
-            "STALL_FOLDER": str(folder), **(environment or {}),
+            "STALL_FOLDER": str(folder),
+            # Recorders of its own: what another test has left behind is not its business.
+            "WATCHDOG_RUN_DIR": str(self.recorders), **(environment or {}),
         }
         self.lines: list[tuple[float, str]] = []
         """The log so far: when each line arrived (time of day), and the line."""

@@ -217,6 +217,22 @@ class ContextLeak(NamedTuple):
     """`request`: it would have come from another request; `startup`: all share one object."""
 
 
+class Death(NamedTuple):
+    """How a worker ended; ages are at that moment, in seconds."""
+
+    reason: str
+    """`timeout`, `oom_suspected`, `crash`, `killed`, `exit` or `unknown`."""
+    signal: str | None = None
+    """Its name, such as `SIGKILL`."""
+    exit_code: int | None = None
+    phase: str | None = None
+    last_beat_age_s: float | None = None
+    last_notify_age_s: float | None = None
+    left_behind: bool | None = None
+    """True where nobody saw it end: its recorder was found later."""
+    raw_stacks: str | None = None
+
+
 class Snapshot(NamedTuple):
     """One picture of the process."""
 
@@ -301,6 +317,7 @@ class Report(NamedTuple):
     stall: Stall | None = None
     diagnosis: Diagnosis | None = None
     context: ContextLeak | None = None
+    death: Death | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report of schema 1: one JSON object, the snapshot's parts at its top level."""
@@ -315,11 +332,6 @@ class Report(NamedTuple):
 def innermost_app(frames: tuple[Frame, ...]) -> Frame | None:
     """The innermost frame of the application's own code; frames are outermost first."""
     return next((frame for frame in reversed(frames) if frame.app), None)
-
-
-def telling_frame(frames: tuple[Frame, ...]) -> Frame | None:
-    """The frame that says most about a stack: the application's innermost, else the innermost."""
-    return innermost_app(frames) or (frames[-1] if frames else None)
 
 
 def to_plain(value: Any) -> Any:

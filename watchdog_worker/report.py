@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
+from watchdog_worker.model import ContextLeak, Death, Diagnosis, Report, Snapshot, Stall
 from watchdog_worker.render.headline import headline
 
 STALL, STALL_ENDED, PRE_KILL, ON_DEMAND = "stall", "stall_ended", "pre_kill", "on_demand"
 SLOW_REQUEST, CONTEXT_LEAK, SUSPENDED = "slow_request", "context_leak", "suspended"
+POST_MORTEM = "post_mortem"
 
 LEVELS = {
     STALL: logging.WARNING,
@@ -20,8 +21,12 @@ LEVELS = {
     SLOW_REQUEST: logging.WARNING,
     CONTEXT_LEAK: logging.WARNING,
     SUSPENDED: logging.WARNING,
+    POST_MORTEM: logging.ERROR,
 }
 """The log level of every event."""
+
+
+_FEW, _SOME = 3, 20
 
 
 class Identity(NamedTuple):
@@ -32,6 +37,11 @@ class Identity(NamedTuple):
     app: str
 
 
+def app_name(worker: Any) -> str:
+    """What was asked for on the command line, such as `shop.main:app`."""
+    return str(getattr(worker.app, "app_uri", None) or worker.cfg.proc_name)
+
+
 def assemble(
     event: str,
     identity: Identity,
@@ -40,6 +50,7 @@ def assemble(
     diagnosis: Diagnosis | None = None,
     context: ContextLeak | None = None,
     now: datetime | None = None,
+    death: Death | None = None,
 ) -> Report:
     """The report of `event`; `now` defaults to the time of day."""
     moment = now or datetime.now(timezone.utc)
@@ -50,9 +61,25 @@ def assemble(
         pid=identity.pid,
         worker_age=identity.worker_age,
         app=identity.app,
-        headline=headline(event, snapshot, stall, diagnosis, context),
+        headline=headline(event, snapshot, stall, diagnosis, context, death, identity.pid),
         snapshot=snapshot,
         stall=stall,
         diagnosis=diagnosis,
         context=context,
+        death=death,
     )
+
+
+def shortened(told: Report) -> Report:
+    """The same with what matters most of its stacks, for where there is little room."""
+    snapshot = told.snapshot
+    own = snapshot.loop_thread
+    return told._replace(snapshot=snapshot._replace(
+        threads=(own,) if own is not None else (),
+        tasks=None,
+        profile=snapshot.profile and snapshot.profile._replace(
+            stacks=snapshot.profile.stacks[:_FEW]),
+        requests=tuple(each for at, each in enumerate(snapshot.requests)
+                       if at < _SOME or each.blocking),
+        incomplete=(*snapshot.incomplete, "other threads and tasks: there was no room for them"),
+    ))

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from watchdog_worker import doorbell, kinds, report, settings
+from watchdog_worker import doorbell, outlets, report, settings
 from watchdog_worker.capture import Camera, Limits, appcode
 from watchdog_worker.capture.effort import Gauge
 from watchdog_worker.capture.profile import Samples
@@ -23,17 +22,14 @@ from watchdog_worker.deadline import Deadline
 from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.diagnosis import diagnose, suspension
 from watchdog_worker.hurry import Hurry
-from watchdog_worker.model import ContextLeak, Diagnosis, Report, Snapshot, Stall
+from watchdog_worker.logbook import Logbook
+from watchdog_worker.model import ContextLeak, Diagnosis, Snapshot, Stall
 from watchdog_worker.monitor import Bell, Monitor
 from watchdog_worker.ownthread import words
-from watchdog_worker.render import json as json_render
-from watchdog_worker.render import text as text_render
 from watchdog_worker.requestwatch import RequestWatch
-from watchdog_worker.sinks import Sinks, plain_hook
-from watchdog_worker.sinks.files import DumpFolder
-from watchdog_worker.sinks.log import Entry, LogSink
 from watchdog_worker.vitals.heartbeat import SERVING, Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
+from watchdog_worker.vitals.recorder import Recorder
 
 _SETTLE_S = 1.0
 _ON_TIME_S = 0.1
@@ -47,7 +43,9 @@ class Watch:
         cfg = worker.cfg
         self._worker = worker
         self._timeout = float(cfg.timeout)
-        self._identity = report.Identity(os.getpid(), worker.age, _app_name(worker))
+        self._identity = report.Identity(os.getpid(), worker.age, report.app_name(worker))
+        recorder = Recorder(worker.recorder_file)
+        self._episode: Episode | None = None
         self._samples, self._sampled_since = Samples(), 0.0
         self._last_callback: int | None = None
         self._caught: tuple[float | None, RawStack | None] | None = None
@@ -59,12 +57,12 @@ class Watch:
         self._loop_ended = False
         self._gauge = Gauge()
         self._hurry = Hurry()
-        self._sinks = _sinks(worker)
+        self._sinks = outlets.sinks_of(worker, outlets.kept_in(recorder.outbox))
         self._signal = cfg.watchdog_dump_signal
+        self.in_flight = InFlight(recorder.slots)
         self.heartbeat = Heartbeat(
             settings.beat_interval(cfg), worker.notify, self._cannot_notify,
-            drain_s=float(cfg.graceful_timeout))
-        self.in_flight = InFlight()
+            drain_s=float(cfg.graceful_timeout), recorder=recorder, in_flight=self.in_flight)
         appcode.claim(self._identity.app)
         self._camera = _camera(cfg, self.in_flight)
         self.requests = RequestWatch(
@@ -77,6 +75,9 @@ class Watch:
             pre_kill_margin=settings.pre_kill_margin(cfg),
             slow_request_threshold=cfg.watchdog_slow_request_threshold,
         )
+        self._logbook = Logbook(
+            recorder, self.in_flight, rules,
+            describe=lambda entry: self._camera.request(entry).requests[0], failed=self.failed)
         self._deadline = Deadline(worker, margin=2 * rules.pre_kill_margin)
         self._bell = Bell()
         self._monitor = Monitor(rules, self, self._bell)
@@ -85,10 +86,15 @@ class Watch:
         """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
         if self._signal is not None:
             doorbell.install(self._signal, self._bell.write_end)
+        self._logbook.begin()
         self._gauge.start()
         self._sinks.start()
         self._camera.start()
         self._monitor.start()
+
+    def loaded(self) -> None:
+        """The application has been imported, and may have enabled faulthandler for itself."""
+        self._logbook.begin()
 
     async def settle(self) -> None:
         """On the loop, at the end of a drain: give reports under way a moment to arrive."""
@@ -117,14 +123,17 @@ class Watch:
         last_sign, self._first = self._caught or (self.heartbeat.last_sign, None)
         self._missed = self._caught is not None and self._first is None
         self._caught, self._looked_at = None, now
-        return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
-                     reading=self._gauge.reading(), oldest_request=self.requests.oldest_began,
-                     leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
-                     last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
-                     beats_late_s=self.heartbeat.late_s)
+        signs = Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
+                      reading=self._gauge.reading(), oldest_request=self.requests.oldest_began,
+                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
+                      last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
+                      beats_late_s=self.heartbeat.late_s)
+        self._logbook.write(signs, self._episode)
+        return signs
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long (its samples begin), or none is."""
+        self._episode = episode
         if episode is None:
             self._hurry.end()
         else:
@@ -140,8 +149,10 @@ class Watch:
         elif action is Action.SAMPLE:
             self._sample(signs)
         elif action is Action.STALL:
+            self._logbook.stalls += 1 + decision.withheld
             self._tell(report.STALL, signs, episode, decision.withheld)
         elif action is Action.PRE_KILL:
+            self._logbook.speaking(signs.deadline)
             self._tell(report.PRE_KILL, signs, episode)
         elif action is Action.SLOW_REQUEST and decision.slow_before is not None:
             self.requests.tell_slow(decision.slow_before, self.heartbeat.loop)
@@ -263,8 +274,13 @@ class Watch:
     ) -> None:
         if stall is not None and stall.silent and snapshot.threads:
             diagnosis = diagnose(snapshot)
+        if event in (report.STALL, report.PRE_KILL) and self._episode is not None:
+            silent_since = self._episode.since
+        else:
+            silent_since = 0.0
+        self._logbook.reports += 1
         self._sinks.emit(report.assemble(
-            event, self._identity, snapshot, stall, diagnosis, context))
+            event, self._identity, snapshot, stall, diagnosis, context), silent_since)
 
     def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(
@@ -290,35 +306,3 @@ def _camera(cfg: Any, in_flight: InFlight) -> Camera:
         with_query=cfg.watchdog_capture_query,
     )
     return Camera(limits, choice, in_flight)
-
-
-def _sinks(worker: Any) -> Sinks:
-    cfg = worker.cfg
-    as_json = cfg.watchdog_log_format == "json"
-
-    def entry(told: Report) -> Entry:
-        message = json_render.line(told) if as_json else text_render.text(told)
-        return Entry(report.LEVELS[told.event], message, {"watchdog": told.to_dict()})
-
-    folder = cfg.watchdog_dump_dir and DumpFolder(
-        cfg.watchdog_dump_dir, cfg.watchdog_dump_keep, json_render.line)
-    hook = _hook(worker)
-    return Sinks(
-        LogSink(worker.log.error_log),
-        entry,
-        file=folder.write if folder else None,
-        hook=plain_hook(hook, worker) if hook else None,
-    )
-
-
-def _hook(worker: Any) -> Callable[[Any, dict[str, Any]], object] | None:
-    try:
-        return settings.ON_REPORT.resolve(worker.cfg.watchdog_on_report)
-    except kinds.InvalidValue as error:
-        worker.log.error("watchdog: watchdog_on_report: %s; reports go without it", error)
-        return None
-
-
-def _app_name(worker: Any) -> str:
-    """What was asked for on the command line, such as `shop.main:app`."""
-    return str(getattr(worker.app, "app_uri", None) or worker.cfg.proc_name)

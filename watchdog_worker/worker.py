@@ -19,6 +19,8 @@ from watchdog_worker.vitals.context import INHERIT
 from watchdog_worker.vitals.protocol import isolated
 
 if TYPE_CHECKING:
+    from watchdog_worker.postmortem.registry import Registry
+    from watchdog_worker.vitals.recorder import RecorderFile
     from watchdog_worker.watch import Watch
 
 
@@ -68,6 +70,12 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     reloaded: ClassVar[bool] = False
     """The config has come with a HUP; lives in the arbiter, and so in the workers after it."""
 
+    recorders: ClassVar[Registry | None] = None
+    """The flight recorders of all workers; lives in the arbiter."""
+
+    recorder_file: RecorderFile | None = None
+    """This worker's own; None where none could be had."""
+
     notifications = 0
     """How often this worker has notified the arbiter."""
 
@@ -94,6 +102,16 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
             if self.cfg.watchdog_context_policy != INHERIT:
                 self.config.reset_contextvars = False  # it would stand in the way
+            self._open_recorder()
+
+    def _open_recorder(self) -> None:
+        try:
+            from watchdog_worker.postmortem import hooks
+
+            self.recorder_file = hooks.registry(Worker).open(self)
+            hooks.install(self.cfg, hooks.registry(Worker))
+        except Exception as error:  # the arbiter must live
+            self.log.error("watchdog: no flight recorder can be kept: %s", words(error))
 
     def _adopt_reloaded(self) -> None:
         cls = type(self)
@@ -112,10 +130,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Worker process, before the application is imported: begin to watch."""
+        if Worker.recorders is not None:
+            Worker.recorders.forked(self)
         if self.cfg.watchdog_enabled:
             self._begin_watch()
         super().load_wsgi()
         if self.watch is not None:
+            self.watch.loaded()
             self._plan_requests()
 
     def _begin_watch(self) -> None:

@@ -8,6 +8,7 @@ import resource
 import sys
 from time import monotonic
 
+from watchdog_worker.capture import cgroup
 from watchdog_worker.capture.procfs import read
 from watchdog_worker.model import Process
 
@@ -16,32 +17,23 @@ _MAX_COMMAND = 100
 _SECRET = re.compile(
     r"((?:pass|pwd|secret|token|auth|cred|(?:api|access|private)[-_]?key)[\w-]*(?:=|\s+|:\s*)"
     r"|://[^\s/:@]*:)[^\s@]+", re.IGNORECASE)
-_CGROUP = "/sys/fs/cgroup"
-_CGROUP_FILES = {
-    "memory.current": "memory_current_bytes",
-    "memory.max": "memory_max_bytes",
-    "pids.current": "pids_current",
-}
-_CGROUP_KEYS = {
-    "memory.events": ("oom", "oom_kill"),
-    "cpu.stat": ("nr_throttled", "throttled_usec"),
-}
 
 
 def figures() -> Process:
     """What the operating system counts for us now; parts it does not tell are None."""
     times = os.times()
     return Process(
-        rss_bytes=_rss(),
+        rss_bytes=rss(),
         cpu_user_s=round(times.user, 3),
         cpu_system_s=round(times.system, 3),
         threads=_entries("/proc/self/task"),
         open_fds=_open_fds(),
-        cgroup=_cgroup() or None,
+        cgroup=cgroup.figures() or None,
     )
 
 
-def _rss() -> int | None:
+def rss() -> int | None:
+    """Bytes of memory that are ours now."""
     text = read("/proc/self/statm")
     if text:
         return int(text.split()[1]) * resource.getpagesize()
@@ -64,26 +56,6 @@ def _open_fds() -> int | None:
     except OSError:
         return _entries("/dev/fd")
     return size or _entries("/proc/self/fd")
-
-
-def _cgroup() -> dict[str, int]:
-    """The limits and events of our control group (version 2), those that are set."""
-    own = next((line[3:].strip() for line in read("/proc/self/cgroup").splitlines()
-                if line.startswith("0::")), None)
-    if own is None:
-        return {}
-    folder = _CGROUP + (own if os.path.isdir(_CGROUP + own) else "")
-    found = {}
-    for file, name in _CGROUP_FILES.items():
-        text = read(f"{folder}/{file}").strip()
-        if text.isdigit():
-            found[name] = int(text)
-    for file, keys in _CGROUP_KEYS.items():
-        for line in read(f"{folder}/{file}").splitlines():
-            key, _, value = line.partition(" ")
-            if key in keys and value.isdigit():
-                found[f"{file.partition('.')[0]}_{key}"] = int(value)
-    return found
 
 
 def child(pid: int) -> str | None:

@@ -67,3 +67,21 @@ def advice(
         return (f"{_REMEDIES[cause]}. Here it is {library.library} that does it: use "
                 f"{library.instead}")
     return _REMEDIES[cause]
+
+
+_AFTER_DEATH = {
+    "crash": "the C extension on the stack is to blame, or what it was given: update it, or "
+             "report it there with the stack below. A core file (`ulimit -c`) has the C side of it",
+    "exit": "find who ends the process (`os._exit`, `sys.exit` in a task): an exception that the "
+            "framework answers with an error page is meant instead",
+    "oom_suspected": "less memory for each worker (fewer workers, `max_requests`, smaller pieces), "
+                     "or a higher limit; the requests in flight are where it grew last",
+    "killed": "look for who sends the signal: an operator, a supervisor, a liveness probe",
+    "unknown": "the kernel's log may know, or the supervisor's: `journalctl -k`, "
+               "`kubectl describe pod`",
+}
+
+
+def after_death(reason: str) -> str:
+    """For a worker that ended for this reason and not at its timeout."""
+    return _AFTER_DEATH[reason]

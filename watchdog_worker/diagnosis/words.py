@@ -162,7 +162,7 @@ def evidence(
 ) -> Iterator[str]:
     """What speaks for the cause; each begins with where it comes from."""
     if found.frames:
-        yield f"stack: {_stack(found.frames)}"
+        yield f"stack: {shown_stack(found.frames)}"
     if found.against:
         yield f"but: {found.against}"
     kernel = _kernel(thread)
@@ -174,7 +174,8 @@ def evidence(
         yield f"monitor: {_effort(snapshot.effort)}"
 
 
-def _stack(frames: tuple[Frame, ...]) -> str:
+def shown_stack(frames: tuple[Frame, ...]) -> str:
+    """The application's function and what it called, in one line."""
     culprit, below = stack.split(frames)
     chain = [stack.full_name(frame) for frame in below]
     if frames[-1].calls and frames[-1].calls not in chain[-1:]:

@@ -12,13 +12,14 @@ from urllib.parse import quote
 
 from watchdog_worker.model import (
     ContextLeak,
+    Death,
     Diagnosis,
     Frame,
     Profile,
     Request,
     Snapshot,
     Stall,
-    telling_frame,
+    innermost_app,
 )
 from watchdog_worker.render.plain import plain
 
@@ -30,9 +31,11 @@ _SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 def headline(
     event: str, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None,
-    context: ContextLeak | None = None,
+    context: ContextLeak | None = None, death: Death | None = None, pid: int = 0,
 ) -> str:
     """One line; begins with `watchdog `."""
+    if death is not None:
+        return plain(_death(death, pid, snapshot, stall, diagnosis))
     if context is not None:
         return plain(_leak(context, snapshot))
     if event == "slow_request":
@@ -64,6 +67,11 @@ def place(frame: Frame) -> str:
     return f"{short_path(frame.file)}:{frame.line} in {frame.function}{code}"
 
 
+def telling_frame(frames: tuple[Frame, ...]) -> Frame | None:
+    """The frame that says most about a stack: the application's innermost, else the innermost."""
+    return innermost_app(frames) or (frames[-1] if frames else None)
+
+
 def short_path(path: str) -> str:
     """A path below the working directory is shown from there."""
     try:
@@ -85,6 +93,41 @@ def _slow(snapshot: Snapshot) -> str:
                  f"work, {pool.waiting} waiting)")
     more = (snapshot.slow_total or 1) - 1
     return f"{line}; {more} more" if more else line
+
+
+def _death(
+    death: Death, pid: int, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None
+) -> str:
+    line = f"watchdog worker {pid} {_ended(death)}"
+    where = _where(diagnosis) if diagnosis is not None else ""
+    if stall is not None:
+        by = f" {_by(diagnosis)}" if _by(diagnosis) else ""
+        line += f": loop blocked {stall.blocked_s:.1f} s{by}"
+    line += f" {where}" if where else f" while {death.phase}" if death.phase else ""
+    first = snapshot.blocking_request or next(iter(snapshot.requests), None)
+    if first is None:
+        return line
+    lost = snapshot.requests_total or len(snapshot.requests)
+    if snapshot.blocking_request is not None:
+        line += _handling(first)
+        return line if lost == 1 else f"{line}; {lost} requests lost"
+    oldest = request_name(first)
+    return f"{line}; request lost: {oldest}" if lost == 1 else (
+        f"{line}; {lost} requests lost, the oldest {oldest}")
+
+
+def _ended(death: Death) -> str:
+    if death.reason == "timeout":
+        return "was killed by WORKER TIMEOUT"
+    if death.reason == "crash":
+        return f"crashed ({death.signal})"
+    if death.reason == "oom_suspected":
+        return f"was killed, it seems for memory ({death.signal or 'nobody saw it'}),"
+    if death.reason == "exit":
+        return f"exited with status {death.exit_code}"
+    if death.reason == "killed":
+        return f"was killed ({death.signal})"
+    return "has ended, it is not known how,"
 
 
 def _leak(context: ContextLeak, snapshot: Snapshot) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from watchdog_worker.model import (
+    Death,
     Diagnosis,
     Frame,
     KernelWait,
@@ -21,9 +22,8 @@ from watchdog_worker.model import (
     Stall,
     Tasks,
     ThreadStack,
-    telling_frame,
 )
-from watchdog_worker.render.headline import place, request_name, short_path
+from watchdog_worker.render.headline import place, request_name, short_path, telling_frame
 from watchdog_worker.render.plain import plain
 
 
@@ -46,6 +46,8 @@ def _body(report: Report) -> Iterator[str]:
     snapshot = report.snapshot
     yield (f"event {report.event}, worker {report.pid} (number {report.worker_age}), "
            f"application {plain(report.app)}")
+    if report.death is not None:
+        yield from _death(report.death)
     if report.stall is not None:
         yield from _stall(report.stall)
     if report.context is not None:
@@ -66,6 +68,20 @@ def _body(report: Report) -> Iterator[str]:
     yield from _figures(snapshot)
     for sentence in snapshot.incomplete:
         yield f"not captured: {plain(sentence)}"
+
+
+def _death(death: Death) -> Iterator[str]:
+    parts = [f"death:      {death.reason}"]
+    parts += [plain(death.signal)] if death.signal is not None else []
+    parts += [f"exit status {death.exit_code}"] if death.exit_code is not None else []
+    parts += [f"while {death.phase}"] if death.phase is not None else []
+    parts += ["found later, its arbiter was dead too"] if death.left_behind else []
+    yield ", ".join(parts)
+    ages = [f"{what} {age:.2f} s" for what, age in (
+        ("the last beat", death.last_beat_age_s), ("the last notify", death.last_notify_age_s))
+        if age is not None]
+    if ages:
+        yield f"            {', '.join(ages)} before"
 
 
 def _stall(stall: Stall) -> Iterator[str]:

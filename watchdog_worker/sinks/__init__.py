@@ -15,6 +15,10 @@ from watchdog_worker.sinks.lane import Lane
 from watchdog_worker.sinks.log import Entry, LogSink
 
 
+Keep = Callable[[Report, float], Callable[[], None]]
+"""Keeps a report, about a silence since then, until what it gives is called: the log has it."""
+
+
 class Sinks:
     """Hands every report to all sinks and waits for none. Called by the monitor thread."""
 
@@ -22,10 +26,11 @@ class Sinks:
         self,
         log: LogSink,
         entry: Callable[[Report], Entry],
+        keep: Keep,
         file: Callable[[Report], None] | None = None,
         hook: Callable[[Report], None] | None = None,
     ) -> None:
-        self._entry = entry
+        self._entry, self._keep = entry, keep
         self._log = log
         self._lanes = [
             Lane(name, deliver, self.notice)
@@ -37,9 +42,10 @@ class Sinks:
         for lane in self._lanes:
             lane.start()
 
-    def emit(self, report: Report) -> None:
-        """Send it on its way, the log first."""
-        self._log.submit(self._entry(report))
+    def emit(self, report: Report, silent_since: float = 0.0) -> None:
+        """Send it on its way: it is kept first, so that it survives us, and the log is next."""
+        arrived = self._keep(report, silent_since)
+        self._log.submit(self._entry(report), arrived)
         for lane in self._lanes:
             lane.submit(report)
 

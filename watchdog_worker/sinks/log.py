@@ -16,7 +16,7 @@ import select
 import stat
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     level: int
     message: str
     extra: dict[str, Any]
+    process: int | None = None
+    """Whom the line is from; None: this process."""
 
     @classmethod
     def notice(cls, text: str, level: int | None = None) -> Entry:
@@ -45,12 +47,23 @@ class Entry(NamedTuple):
         return cls(level or logging.WARNING, plain(" ".join(text.split())), {})
 
 
+class _Delivery(NamedTuple):
+    """A record on its way to one handler, and what is to be done when it has arrived."""
+
+    record: logging.LogRecord
+    arrived: Callable[[], None]
+
+
+def _nothing() -> None:
+    """Nobody waits for it to arrive."""
+
+
 class LogSink:
     """Writes entries to a logger's handlers, without the locks that `Logger.handle` takes."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._by_handler: dict[logging.Handler, Lane[logging.LogRecord]] = {}
+        self._by_handler: dict[logging.Handler, Lane[_Delivery]] = {}
 
     def start(self) -> None:
         """Start a lane for every handler there is. Raises RuntimeError if none can be had."""
@@ -58,7 +71,7 @@ class LogSink:
             self._lane(handler)
 
     @property
-    def lanes(self) -> list[Lane[logging.LogRecord]]:
+    def lanes(self) -> list[Lane[_Delivery]]:
         """The lanes of all handlers so far."""
         return list(self._by_handler.values())
 
@@ -73,24 +86,32 @@ class LogSink:
         for lane in self.lanes:
             lane.settle(max(0.0, deadline - monotonic()))
 
-    def submit(self, entry: Entry) -> None:
-        """Send it to every handler, as levels and the logger's filters allow; never blocks."""
+    def submit(self, entry: Entry, arrived: Callable[[], None] = _nothing) -> None:
+        """Send it to every handler, as levels and the logger's filters allow; never blocks.
+
+        `arrived` is called by each handler's lane that has delivered it, and at once where nobody
+        is to have it; it may not raise.
+        """
         logger = self._logger
         # Not isEnabledFor(): it can take the logging module's own lock. And `disabled` does not
         # count: an application's dictConfig sets it for all loggers that it does not name.
         if logger.manager.disable >= entry.level or entry.level < logger.getEffectiveLevel():
+            arrived()
             return
         record = _passed(logger, self._record(entry))
-        if record is None:
+        handlers = [] if record is None else [
+            handler for handler in _handlers(logger) if record.levelno >= handler.level]
+        if record is None or not handlers:
+            arrived()
             return
-        for handler in _handlers(logger):
-            if record.levelno >= handler.level:
-                try:
-                    self._lane(handler).submit(record)
-                except RuntimeError:  # a handler that is new, and no thread to be had for it
-                    _say(entry.message)
+        for handler in handlers:
+            try:
+                self._lane(handler).submit(_Delivery(record, arrived))
+            except RuntimeError:  # a handler that is new, and no thread to be had for it
+                _say(entry.message)
+                arrived()
 
-    def _lane(self, handler: logging.Handler) -> Lane[logging.LogRecord]:
+    def _lane(self, handler: logging.Handler) -> Lane[_Delivery]:
         lane = self._by_handler.get(handler)
         if lane is None:  # at the start, or the application has added a handler since
             lane = Lane("watchdog-log", partial(_deliver, handler), _say)
@@ -99,6 +120,12 @@ class LogSink:
         return lane
 
     def _record(self, entry: Entry) -> logging.LogRecord:
+        record = self._made(entry)
+        if entry.process is not None:
+            record.process = entry.process
+        return record
+
+    def _made(self, entry: Entry) -> logging.LogRecord:
         name, level = self._logger.name, entry.level
         try:
             return self._logger.makeRecord(
@@ -134,11 +161,15 @@ def _passed(
     return record if verdict else None
 
 
-def _deliver(handler: logging.Handler, record: logging.LogRecord) -> None:
+def _deliver(handler: logging.Handler, delivery: _Delivery) -> None:
     """To this handler, or past it. Raises what a foreign handler raises."""
-    passed = _passed(handler, record)
-    if passed is None:
-        return
+    passed = _passed(handler, delivery.record)
+    if passed is not None:
+        _write_out(handler, passed)
+    delivery.arrived()
+
+
+def _write_out(handler: logging.Handler, passed: logging.LogRecord) -> None:
     rest: bytes | None = None
     while rest is None or rest:
         fd = None

@@ -15,6 +15,7 @@ from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
 from watchdog_worker.vitals.context import Contexts
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
+from watchdog_worker.vitals.slots import METHODS, write
 
 
 class Boundary:
@@ -52,6 +53,14 @@ class Boundary:
         number = in_flight.last_number = in_flight.last_number + 1
         requests = in_flight.requests
         requests[number] = now, scope, send
+        # The same for those who look from outside, also when this process is dead.
+        slots = in_flight.slots
+        free, spare = slots.free, slots.spare
+        slot = free.pop() if free else spare
+        try:
+            write(slots.map, slot, 1, number, now, METHODS[scope["method"]], scope["raw_path"])
+        except Exception:
+            slot = slots.write_odd(slot, number, now, scope)
         contexts = self._contexts
         try:
             if contexts is None or len(copy_context()) == contexts.enough or contexts.fits():
@@ -59,6 +68,9 @@ class Boundary:
             return await contexts.enter(self._application, scope, receive, send, number)
         finally:
             del requests[number]
+            slots.map[slot] = 0
+            if slot != spare:
+                free.append(slot)
             now = monotonic()
             if now >= heartbeat.care_at:
                 heartbeat.care(now)

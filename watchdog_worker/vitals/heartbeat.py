@@ -13,6 +13,8 @@ from time import monotonic
 from typing import NamedTuple
 
 from watchdog_worker.model import LoopLag
+from watchdog_worker.vitals.inflight import InFlight
+from watchdog_worker.vitals.recorder import Recorder
 
 STARTUP, SERVING, SHUTDOWN = "startup", "serving", "shutdown"
 
@@ -47,7 +49,7 @@ class Heartbeat:
     __slots__ = (
         "interval", "loop", "phase", "last_sign", "last_beat", "care_at", "gap", "failure",
         "_notify", "_on_failure", "_fresh", "_drain_s", "_silent_after", "_due", "_counts",
-        "_sum", "_max", "_context",
+        "_sum", "_max", "_context", "_recorder", "_in_flight",
     )
 
     def __init__(
@@ -56,7 +58,10 @@ class Heartbeat:
         notify: Callable[[], None],
         on_failure: Callable[[Exception], None],
         drain_s: float = float("inf"),
+        recorder: Recorder | None = None,
+        in_flight: InFlight | None = None,
     ) -> None:
+        """`in_flight`: whose number of requests is recorded with every beat."""
         self.interval = interval
         self.loop: asyncio.AbstractEventLoop | None = None
         self.phase = STARTUP
@@ -74,6 +79,8 @@ class Heartbeat:
         self._on_failure = on_failure
         self._fresh = interval / _FRESH_SHARE
         self._drain_s = drain_s
+        self._recorder = recorder or Recorder()
+        self._in_flight = in_flight or InFlight(self._recorder.slots)
         self._silent_after = float("inf")
         self._due = 0.0
         self._counts = [0] * (len(LAG_BOUNDS) + 1)
@@ -86,18 +93,22 @@ class Heartbeat:
         """Take up beating on this loop, at once; call it in the loop's thread."""
         self.loop = loop
         self._due = monotonic()
+        self._recorder.phase(STARTUP, self._due)
         self._beat()
 
     def serve(self) -> None:
         """Startup is over: from now on the arbiter is notified, beginning at once."""
         self.phase = SERVING
+        self._recorder.phase(SERVING, monotonic())
         self.care_at = 0.0
         self.sign()
 
     def drain(self) -> None:
         """Shutdown has begun; the arbiter is notified on, for so long as a drain may take."""
         self.phase = SHUTDOWN
-        self._silent_after = monotonic() + self._drain_s
+        now = monotonic()
+        self._silent_after = now + self._drain_s
+        self._recorder.phase(SHUTDOWN, now)
 
     def sign(self) -> None:
         """The loop lives. `Boundary` does the same in its own body, as it is the hot path."""
@@ -135,6 +146,7 @@ class Heartbeat:
             return
         try:
             self._notify()
+            self._recorder.notified(now)
         except Exception as error:
             if self.failure is None:
                 self.failure = error
@@ -152,3 +164,5 @@ class Heartbeat:
         self._max = max(self._max, lag)
         self.sign()
         self.last_beat = now
+        self._recorder.beat(
+            now, self._in_flight.last_number, self._sum, self._max, self._counts)

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.asgi import Scope, Send
+from watchdog_worker.vitals.slots import Slots
 
 
 class InFlight:
     """The table. `Boundary` writes it by itself: a call each way would double its cost."""
 
-    __slots__ = ("requests", "last_number")
+    __slots__ = ("requests", "last_number", "slots")
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots | None = None) -> None:
+        """`slots`: where the same is written for those outside; by default, nobody reads it."""
+        self.slots = slots or Slots(bytearray(layout.SIZE))
         self.requests: dict[int, tuple[float, Scope, Send]] = {}
         """By number: when it entered (monotonic), and the server's own scope and send."""
         self.last_number = 0

@@ -1,0 +1,101 @@
+"""What the monitor writes to the flight recorder with every look, for those who look from outside.
+
+Runs in the monitor thread, but for `begin`, which the main thread calls.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from watchdog_worker.capture import cgroup
+from watchdog_worker.capture.process import rss
+from watchdog_worker.model import Request
+from watchdog_worker.rawstacks import RawStacks
+from watchdog_worker.signs import Episode, Rules, Signs
+from watchdog_worker.vitals.inflight import Entry, InFlight
+from watchdog_worker.vitals.recorder import Recorder
+
+_FIGURES_S = 1.0
+_MEMORY_S = 5.0
+"""The control group's files cost a tenth of a millisecond."""
+_LONG_S = 1.0
+"""A request in flight for longer is described in full."""
+_DESCRIBED_AT_ONCE = 16
+
+
+class Logbook:
+    """Keeps one worker's recorder up to date, and its raw stacks in readiness."""
+
+    def __init__(
+        self, recorder: Recorder, in_flight: InFlight, rules: Rules,
+        describe: Callable[[Entry], Request], failed: Callable[[Exception], None],
+    ) -> None:
+        """`failed` is told why the recorder is not written to any more."""
+        self._recorder, self._in_flight, self._describe = recorder, in_flight, describe
+        self._threshold = rules.stall_threshold or math.inf
+        self._failed, self._off = failed, False
+        self._raw = (RawStacks(recorder.fd, rules.pre_kill_margin)
+                     if recorder.fd is not None else None)
+        self._rss_bytes, self._figures_at = 0, 0.0
+        self._memory, self._memory_at = cgroup.Memory(), 0.0
+        self.stalls = 0
+        self.reports = 0
+
+    def begin(self) -> None:
+        """Have the fatal signals written down; again when the application has been loaded."""
+        if self._raw is not None:
+            self._raw.enable()
+
+    def speaking(self, deadline: float | None) -> None:
+        """The monitor is about to report before this deadline; nobody has to do it for it."""
+        if self._raw is not None:
+            self._raw.rest(deadline)
+
+    def write(self, signs: Signs, episode: Episode | None) -> None:
+        """What this look has shown. Never raises: the watch itself goes on without it."""
+        if not self._off:
+            try:
+                self._write(signs, episode)
+            except Exception as error:
+                self._off = True
+                self._failed(error)
+
+    def _write(self, signs: Signs, episode: Episode | None) -> None:
+        now = signs.now
+        if now >= self._figures_at + _FIGURES_S and episode is None:
+            self._figures_at = now
+            self._look_at_figures(now)
+        if self._raw is not None:
+            self._raw.tend(now, signs.deadline)
+        memory = self._memory
+        blocked = episode is not None and now - episode.since > self._threshold
+        self._recorder.pulse(
+            now, time.time(), signs.last_sign or 0.0,
+            episode.since if episode is not None and blocked else 0.0,
+            (self._raw.due or 0.0) if self._raw is not None else 0.0,
+            time.process_time(), self._rss_bytes, memory.limit_bytes, memory.current_bytes,
+            memory.group_oom_kills, memory.machine_oom_kills, memory.group,
+            len(threading._active),  # type: ignore[attr-defined]
+            self.stalls, self.reports, self._recorder.outbox.lost)
+
+    def _look_at_figures(self, now: float) -> None:
+        """Reads files, and so gives up the GIL: not while the loop is silent."""
+        self._rss_bytes = rss() or 0
+        if now >= self._memory_at + _MEMORY_S:
+            self._memory_at, self._memory = now, cgroup.memory()
+        details, described = self._recorder.details, 0
+        for entry in self._in_flight.entries():
+            if now - entry.began < _LONG_S or described >= _DESCRIBED_AT_ONCE:
+                break  # they are in the order in which they came
+            if not details.has(entry.number):
+                details.write(entry.number, _details(self._describe(entry)))
+                described += 1
+
+
+def _details(request: Request) -> dict[str, object]:
+    """What a slot has no room for."""
+    found = {"client": request.client, "headers": request.headers, "path": request.path}
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,212 @@
+"""The recorders of the workers that live. Runs in the arbiter, but for `forked`.
+
+Before a fork a file is made, after a worker's end it is read and removed; what others have left
+in the folder is read once. Nothing here may raise into the arbiter.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import gunicorn
+import uvicorn
+
+from watchdog_worker import report, rundir, settings
+from watchdog_worker.capture import appcode, cgroup
+from watchdog_worker.model import Report
+from watchdog_worker.ownthread import words
+from watchdog_worker.postmortem import autopsy
+from watchdog_worker.postmortem.ending import ChildrenCpu, Ending, orderly
+from watchdog_worker.postmortem.reporter import Reporters
+from watchdog_worker.vitals import recording
+from watchdog_worker.vitals.recorder import Identity, RecorderFile
+
+_LEFT_MOST = 50
+"""So many that were left behind are told at once."""
+
+
+class Registry:
+    """Which recorder belongs to which worker."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._pid = os.getpid()
+        self._files: list[tuple[Any, RecorderFile]] = []
+        self._reporters = Reporters(self._close_all)
+        self._cpu = ChildrenCpu()
+        self._swept: set[str] = set()
+        self._warned = False
+        atexit.register(self._remove_all)
+
+    def open(self, worker: Any) -> RecorderFile | None:
+        """A file for a worker that is about to be forked; None where none can be had."""
+        try:
+            self._look_after()
+            folder = rundir.chosen(worker.cfg)
+            self._sweep(folder, worker)
+            file = RecorderFile(folder, self._identity(worker))
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                worker.log.warning(
+                    "watchdog: no flight recorder can be kept, workers run without: %s",
+                    words(error))
+            return None
+        self._files.append((worker, file))
+        return file
+
+    def forked(self, worker: Any) -> None:
+        """In the worker: the other workers' files are none of its business."""
+        self._taken(worker)
+        self._close_all()
+
+    def _close_all(self) -> None:
+        for _, file in self._files:
+            file.close()
+        self._files = []
+
+    def reaped(self, worker: Any, status: int | None, stopping: bool) -> None:
+        """A worker has ended."""
+        cpu_s = self._cpu.since()
+        file = self._taken(worker)
+        if file is not None:
+            self._conclude(worker, file, Ending(
+                monotonic(), status, struck=bool(worker.aborted), stopping=stopping, cpu_s=cpu_s))
+
+    def ending(self) -> None:
+        """The arbiter is about to end: whoever was not reaped has been killed by now."""
+        for worker, _ in list(self._files):
+            if isinstance(worker.pid, int):
+                self.reaped(worker, _last_status(worker.pid), stopping=True)
+        self._remove_all()
+        self._reporters.wait()
+
+    def _conclude(self, worker: Any, file: RecorderFile, ending: Ending) -> None:
+        file.remove()
+        try:
+            found = recording.load(file.fd)
+            at_peace = orderly(ending, found.phase)
+            # A worker whose recorder says nothing of itself has died before it could write.
+            found = found if found.pid else found._replace(pid=worker.pid)
+            if not at_peace or any(not kept.delivered for kept in found.reports):
+                self._reporters.report(worker, lambda: _reports(worker, found, ending, at_peace))
+        except Exception as error:
+            worker.log.error("watchdog: the recorder of worker %s cannot be read: %s",
+                             worker.pid, words(error))
+        finally:
+            file.close()
+
+    def _taken(self, worker: Any) -> RecorderFile | None:
+        for entry in self._files:
+            if entry[0] is worker:
+                self._files.remove(entry)
+                return entry[1]
+        return None
+
+    def _look_after(self) -> None:
+        """Workers that gunicorn has lost sight of: one that was never forked, and (before 25) one
+        that ended in the moment of its fork."""
+        for worker, file in list(self._files):
+            if not isinstance(worker.pid, int):
+                self._taken(worker)
+                file.remove()
+                file.close()
+            elif not _is_child(worker.pid):
+                self.reaped(worker, None, stopping=False)
+
+    def _identity(self, worker: Any) -> Identity:
+        cfg = worker.cfg
+        return Identity(
+            worker.age, cfg.uid, cfg.gid, float(cfg.timeout), float(cfg.graceful_timeout),
+            settings.beat_interval(cfg), cfg.watchdog_stall_threshold, _boot_id(),
+            report.app_name(worker),
+            f"python {platform.python_version()}, gunicorn {gunicorn.__version__}, "
+            f"uvicorn {uvicorn.__version__}, watchdog_worker {self._version}",
+            socket.gethostname())
+
+    def _sweep(self, folder: str, worker: Any) -> None:
+        """Once a folder: tell of those who died with nobody to tell of it."""
+        if folder in self._swept:
+            return
+        self._swept.add(folder)
+        left = list(_left_behind(folder, {os.geteuid(), worker.cfg.uid}))
+        if left:
+            self._reporters.report(worker, lambda: _obituaries(worker, left))
+
+    def _remove_all(self) -> None:
+        """At the end of the arbiter alone: its children inherit the wish, and not the files."""
+        if os.getpid() == self._pid:
+            for _, file in self._files:
+                file.remove()
+            self._close_all()
+
+
+def _reports(
+    worker: Any, found: recording.Recording, ending: Ending, at_peace: bool
+) -> Iterator[Report]:
+    """What is to be told of a worker, in the reporter: what it could not deliver comes first."""
+    appcode.claim(report.app_name(worker))
+    yield from autopsy.undelivered(found)
+    if not at_peace:
+        yield autopsy.examined(found, ending, cgroup.memory())
+
+
+def _obituaries(worker: Any, left: list[recording.Recording]) -> Iterator[Report]:
+    for found in left:
+        yield from _reports(worker, found, Ending(monotonic(), left_behind=True), at_peace=False)
+
+
+def _left_behind(folder: str, owners: set[int]) -> Iterator[recording.Recording]:
+    """Recorders of ours whose worker and arbiter are both dead; their files are removed."""
+    for name in rundir.names(folder)[:_LEFT_MOST]:
+        path = os.path.join(folder, name)
+        try:
+            with rundir.opened(path) as fd:
+                if os.fstat(fd).st_uid not in owners:
+                    continue
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one start alone tells of it
+                found = recording.load(fd)
+                os.unlink(path)
+        except (OSError, recording.NotARecording):  # alive, gone, another's, or no recorder
+            continue
+        if found.pid:  # else its fork never came
+            yield found
+
+
+def _boot_id() -> bytes:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return bytes.fromhex(file.read(64).decode().replace("-", ""))
+    except (OSError, ValueError):
+        return b""
+
+
+def _is_child(pid: int) -> bool:
+    """Whether there is such a child, dead or alive, that nobody has asked for yet."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _last_status(pid: int) -> int | None:
+    """The status of a child that has been killed. It may take a moment to die of it."""
+    deadline = monotonic() + 1.0
+    while monotonic() < deadline:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if ended:
+            return status
+        time.sleep(0.01)
+    return None

@@ -1,0 +1,141 @@
+"""The last resort: stacks that faulthandler writes in C, when no Python thread can speak.
+
+It writes to the worker's recorder: on a signal that ends the process, and from a timer in a
+thread of its own if the monitor could not run before the arbiter's deadline. The timer is a dead
+man's switch, which the monitor keeps pushing ahead of itself. Owned here and nowhere else: there
+is one such timer in a process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import threading
+import weakref
+
+from watchdog_worker.vitals import layout
+
+_THREADS_MOST = 90
+"""faulthandler writes a hundred threads at most, the newest first: the loop's would be cut off."""
+_STANDARD_ERROR = 2
+
+
+class RawStacks:
+    """Has faulthandler write to this descriptor, behind the recorder's own parts."""
+
+    def __init__(self, fd: int, margin: float) -> None:
+        """`margin`: how long before the arbiter's deadline the monitor speaks. In the second half
+        of it, it is too late for that, and the timer writes."""
+        self._fd, self._before_deadline = fd, margin / 2
+        self._used_before = faulthandler.is_enabled()
+        self._own = False
+        self._all_threads = True
+        self._due: float | None = None
+        self._spoken_for: float | None = None
+        # Held across a fork too: a child of a process whose timer is armed would wait for the
+        # timer's thread when it exits, which it has not got, for ever.
+        self._arming = threading.Lock()
+        _all.add(self)
+
+    @property
+    def due(self) -> float | None:
+        """When the timer will write (monotonic), None while it is not armed."""
+        return self._due
+
+    def enable(self) -> None:
+        """Take over the fatal signals; again, after the application may have done so. Main thread.
+
+        gunicorn has reset SIGABRT since somebody else enabled faulthandler, and enabling what is
+        enabled leaves it at that: so off first.
+        """
+        faulthandler.disable()
+        os.lseek(self._fd, layout.RAW_AT, os.SEEK_SET)
+        faulthandler.enable(file=self._fd, all_threads=self._all_threads)
+        self._own = True
+
+    def tend(self, now: float, deadline: float | None) -> None:
+        """Push the timer ahead once half of its time has gone: a thread is made every time.
+        Monitor thread, with every look."""
+        self._choose_threads()
+        if deadline is None:
+            self._disarm()
+        elif deadline != self._spoken_for:
+            wanted = deadline - self._before_deadline
+            if self._due is None or self._due - now < (wanted - now) / 2:
+                self._forget()
+                self._arm(now, wanted)
+
+    def rest(self, deadline: float | None) -> None:
+        """The monitor itself is about to speak before this deadline. Monitor thread.
+
+        Stacks that are read in C while Python goes on can be torn.
+        """
+        self._spoken_for = deadline
+        self._disarm()
+
+    def _arm(self, now: float, due: float) -> None:
+        with self._arming:
+            if due > now:
+                faulthandler.dump_traceback_later(due - now, file=self._fd)
+                self._due = due
+
+    def _disarm(self) -> None:
+        with self._arming:
+            if self._due is not None:
+                self._due = None
+                faulthandler.cancel_dump_traceback_later()
+
+    def _choose_threads(self) -> None:
+        """All of them on a fatal signal; where they are too many, the one alone that gets it, which
+        is the loop's as a rule."""
+        few = len(threading._active) <= _THREADS_MOST  # type: ignore[attr-defined]
+        if few is not self._all_threads and self._own:
+            self._all_threads = few
+            faulthandler.enable(file=self._fd, all_threads=few)
+
+    def _forget(self) -> None:
+        """Whatever has kept the monitor from running is over, and what was written of it."""
+        if os.fstat(self._fd).st_size > layout.RAW_AT:
+            os.ftruncate(self._fd, layout.RAW_AT)
+            os.lseek(self._fd, layout.RAW_AT, os.SEEK_SET)
+
+    def before_fork(self) -> None:
+        """In the thread that forks. The monitor arms it again at its next look."""
+        self._arming.acquire()
+        if self._due is not None:
+            self._due = None
+            faulthandler.cancel_dump_traceback_later()
+
+    def in_parent(self) -> None:
+        """After the fork, in the parent."""
+        self._arming.release()
+
+    def in_child(self) -> None:
+        """After the fork, in the child: what ends it is not its parent's story."""
+        self._arming = threading.Lock()
+        if self._own:
+            self._own = False
+            faulthandler.disable()
+            if self._used_before:
+                faulthandler.enable(file=_STANDARD_ERROR)
+
+
+_all: weakref.WeakSet[RawStacks] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for each in list(_all):
+        each.before_fork()
+
+
+def _in_parent() -> None:
+    for each in list(_all):
+        each.in_parent()
+
+
+def _in_child() -> None:
+    for each in list(_all):
+        each.in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,0 +1,96 @@
+"""Where everything stands in a recorder's file.
+
+Little-endian; times are seconds, of the monotonic clock unless a line says wall. A number that is
+not known is 0 or, where 0 means something, -1. The file has a fixed size; only what faulthandler
+writes comes after it. A writer never waits and never locks; who writes which part:
+
+    offset  size       part      written by
+         0   512       IDENTITY  the arbiter, before the fork
+       512   512       BOOT      the worker's main thread, once
+      1024  1024       VITALS    the loop thread: PHASE, NOTIFIED, BEAT
+      2048  2048       PULSE     the monitor thread, with every look
+      4096  513 * 256  SLOT      the loop thread: a request in flight each; the last is the spare
+    139264   64 * 512  DETAIL    the monitor thread: more about requests that take long
+    172032  4 * 32768  LETTER    the monitor thread: a report each; STATE by a log's lane
+    303104  ...        raw       faulthandler, in C, as text; grows with what it writes
+
+A reader trusts nothing of it (see `recording`). The version changes when anything here does.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+MAGIC = b"WDVITALS"
+VERSION = 1
+PREFIX, SUFFIX = "watchdog-", ".vitals"
+"""Of a file's name; the middle is random."""
+
+IDENTITY = Struct("<8sH6xqqqdddddd16s128s128s64s")
+"""Magic, version; pid of the arbiter, number of the worker, uid that it runs as; when the file
+was made (wall, monotonic); timeout, graceful timeout, interval of the heartbeat, stall threshold;
+the boot's id; application, versions, host."""
+IDENTITY_AT = 0
+
+BOOT = Struct("<qQQd")
+"""Pid of the worker, when it was started (ticks since boot, as /proc has it), the loop thread's
+ident, when it began to be watched."""
+BOOT_AT = 512
+
+VITALS_AT = 1024
+PHASE = Struct("<Bxxxxxxxd")
+"""The phase, as an index in PHASES, and since when."""
+PHASE_AT = VITALS_AT
+NOTIFIED = Struct("<d")
+"""When the arbiter was last notified."""
+NOTIFIED_AT = PHASE_AT + PHASE.size
+BEAT = Struct("<dQdd15Q")
+"""The last beat; the number of the last request; the sum and the maximum of all beats' lateness,
+and its histogram."""
+BEAT_AT = NOTIFIED_AT + NOTIFIED.size
+
+PULSE = Struct("<ddddddQQQqqIIQQQ")
+"""The last look (monotonic, wall); the loop's last sign of life; since when it is blocked; by when
+the timer of the raw stacks is due; CPU time of the process; bytes resident, limit and use of its
+control group; processes killed for memory in that group and on the machine (-1: not told);
+checksum of the group's name, threads; stalls, reports made and reports lost so far."""
+PULSE_AT = 2048
+
+SLOT = Struct("<B7xQd16s216s")
+"""Whether it is used; number, beginning; method (`websocket` for one); path as it was sent."""
+SLOT_AT = 4096
+SLOTS = 512
+"""And one more, the spare, that all share for whom none is free."""
+
+DETAIL = Struct("<QH502s")
+"""Number of the request; length, and JSON: client, headers."""
+DETAIL_AT = 139264
+DETAILS = 64
+
+LETTER = Struct("<BxxxIIIQdd")
+"""State; lengths packed and unpacked, checksum of what is packed; number; when it was made, and
+the last sign of life before the silence that it is about. The packed JSON follows."""
+LETTER_AT = 172032
+LETTER_SIZE = 32768
+LETTERS = 4
+FREE, UNDELIVERED, DELIVERED = 0, 1, 2
+
+SIZE = 303104
+RAW_AT = SIZE
+
+PHASES = ("boot", "startup", "serving", "shutdown")
+
+
+def slot_at(index: int) -> int:
+    """Where the request slot of this index begins."""
+    return SLOT_AT + index * SLOT.size
+
+
+def detail_at(index: int) -> int:
+    """Where the details of this index begin."""
+    return DETAIL_AT + index * DETAIL.size
+
+
+def letter_at(index: int) -> int:
+    """Where the report of this index begins."""
+    return LETTER_AT + index * LETTER_SIZE
