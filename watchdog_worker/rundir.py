@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,7 +18,10 @@ from watchdog_worker.vitals import layout, recording
 from watchdog_worker.vitals.recording import Recording
 
 SHARED_MEMORY = "/dev/shm"
-_FILES_MOST = 1_000
+_LOOK_S = 3.0
+"""Reading a recorder takes less than a millisecond; whoever fills the folder up hides some."""
+_LOCK_TRIES = 10
+_LOCK_PAUSE_S = 0.005
 _SIZE_MOST = 64 * 2 ** 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -43,22 +46,28 @@ def chosen(cfg: Any) -> str:
     for folder in (cfg.worker_tmp_dir, SHARED_MEMORY):
         if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
             return os.path.abspath(folder)
-    return tempfile.gettempdir()
+    return _temporary()
 
 
 def usual() -> list[str]:
     """Where recorders are looked for when nobody says where."""
     asked = os.environ.get("WATCHDOG_RUN_DIR")
-    folders = [asked] if asked else [SHARED_MEMORY, tempfile.gettempdir()]
+    folders = [asked] if asked else [SHARED_MEMORY, _temporary()]
     return [folder for folder in dict.fromkeys(map(os.path.abspath, folders))
             if os.path.isdir(folder)]
 
 
+def _temporary() -> str:
+    import tempfile  # it costs a command a tenth of its start
+
+    return tempfile.gettempdir()
+
+
 def names(folder: str) -> list[str]:
-    """The recorders' names in it, so many at most. Raises OSError."""
+    """The recorders' names in it. Raises OSError."""
     return sorted(
         name for name in os.listdir(folder)
-        if name.startswith(layout.PREFIX) and name.endswith(layout.SUFFIX))[:_FILES_MOST]
+        if name.startswith(layout.PREFIX) and name.endswith(layout.SUFFIX))
 
 
 def found(folder: str) -> Iterator[Found]:
@@ -66,8 +75,11 @@ def found(folder: str) -> Iterator[Found]:
 
     Raises OSError where the folder itself cannot be read.
     """
+    until = time.monotonic() + _LOOK_S
     for name in names(folder):
         path = os.path.join(folder, name)
+        if time.monotonic() > until:
+            return
         try:
             with opened(path) as fd:
                 yield Found(path, recording.load(fd), held(fd), os.fstat(fd).st_uid)
@@ -96,4 +108,16 @@ def held(fd: int) -> bool:
     except BlockingIOError:
         return True
     fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
+def claimed(fd: int) -> bool:
+    """Whether the lock on it is ours now: nobody else tells of it. Waits for those who only look.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_S)
     return False

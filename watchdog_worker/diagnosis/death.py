@@ -45,15 +45,13 @@ class Last(NamedTuple):
 
 def explain(last: Last, snapshot: Snapshot) -> Diagnosis:
     """Who is to blame, and why it is thought so."""
+    told = last.told.diagnosis if last.told is not None else None
     if last.death.reason == TIMEOUT:
-        if last.told is not None and last.told.diagnosis is not None:
-            told = last.told.diagnosis
-            return told._replace(evidence=(
-                *told.evidence, f"recorder: as told in {last.told.event} at {last.told.time}",
-                *last.evidence))
-        return _timeout(last, snapshot.loop_thread)
+        if told is None:
+            return _timeout(last, snapshot.loop_thread)
+        return told._replace(evidence=(*told.evidence, *_as_told(last), *last.evidence))
     frames = last.crashed.frames if last.crashed is not None else ()
-    culprit, below = stack.split(frames) if frames else (None, ())
+    culprit, below = stack.split(frames) if frames else (told and told.culprit, ())
     return Diagnosis(
         culprit=culprit,
         blocking_call=below[-1] if below else culprit,
@@ -64,6 +62,11 @@ def explain(last: Last, snapshot: Snapshot) -> Diagnosis:
             f"{last.death.reason} {last.death.signal or last.death.exit_code or ''}",
             stack.named_function(frames), None),
     )
+
+
+def _as_told(last: Last) -> Iterator[str]:
+    if last.told is not None:
+        yield f"recorder: as told in {last.told.event} at {last.told.time}"
 
 
 def _timeout(last: Last, loop: ThreadStack | None) -> Diagnosis:
@@ -128,4 +131,6 @@ def _evidence(last: Last, frames: tuple[Frame, ...]) -> Iterator[str]:
             "; faulthandler's timer, which needs no GIL, could write" if last.timer_wrote else ""))
     if last.cpu_s is not None and last.death.reason == TIMEOUT:
         yield f"arbiter: the process used {last.cpu_s:.2f} s of CPU since then, at most"
+    if not frames:
+        yield from _as_told(last)
     yield from last.evidence

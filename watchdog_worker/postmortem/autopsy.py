@@ -47,7 +47,7 @@ def undelivered(recording: Recording) -> list[Report]:
 def examined(recording: Recording, ending: Ending, memory: Memory) -> Report:
     """The report of a worker that did not leave in an orderly way."""
     reason, evidence = judged(ending, recording, memory)
-    dumps = parsed(recording.raw)
+    dumps = [_identified(dump, recording.loop_thread) for dump in parsed(recording.raw)]
     at = recording.last_trace if ending.left_behind else ending.at
     told = _told(recording)
     death = Death(
@@ -171,6 +171,14 @@ def _is_ours(thread: RawThread) -> bool:
     """A thread of the watchdog, as a picture of a living process leaves it out."""
     return not thread.current and any(
         frame.function == "run" and frame.file.startswith(_PACKAGE) for frame in thread.frames)
+
+
+def _identified(dump: RawDump, loop_thread: int) -> RawDump:
+    """A dump of one thread alone does not say which: all but the loop's begin in `threading`."""
+    return dump._replace(threads=tuple(
+        thread._replace(ident=loop_thread)
+        if not thread.ident and thread.frames[0].function != "_bootstrap" else thread
+        for thread in dump.threads))
 
 
 def _current(dumps: list[RawDump], recording: Recording) -> ThreadStack | None:

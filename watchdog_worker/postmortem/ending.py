@@ -43,6 +43,8 @@ class Ending(NamedTuple):
     """The arbiter is ending all workers."""
     cpu_s: float | None = None
     """CPU time of the whole worker, and of what else ended since the worker before it."""
+    peak_bytes: int | None = None
+    """What it had resident at its peak; None where that is not known."""
     left_behind: bool = False
     """Its recorder was found without anybody who knew it."""
 
@@ -81,21 +83,24 @@ def status_in_caller(pid: int) -> int | None:
     return None
 
 
-class ChildrenCpu:
-    """CPU time of the children that have ended since the last time it was asked. Arbiter."""
+class Children:
+    """What the kernel has counted of children that have ended, since it was last asked. Arbiter."""
 
     def __init__(self) -> None:
-        self._before = self._total()
+        self._cpu_s, self._peak = self._counted()
 
-    def since(self) -> float:
-        """Seconds, of user and system."""
-        before, self._before = self._before, self._total()
-        return max(0.0, self._before - before)
+    def since(self) -> tuple[float, int | None]:
+        """CPU seconds, of user and system; and the bytes that one had resident at its peak, if that
+        was more than any before it."""
+        before_s, before = self._cpu_s, self._peak
+        self._cpu_s, self._peak = self._counted()
+        return max(0.0, self._cpu_s - before_s), self._peak if self._peak > before else None
 
     @staticmethod
-    def _total() -> float:
+    def _counted() -> tuple[float, int]:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
+        unit = 1 if sys.platform == "darwin" else 1024
+        return used.ru_utime + used.ru_stime, used.ru_maxrss * unit
 
 
 def orderly(ending: Ending, phase: str) -> bool:
@@ -125,12 +130,9 @@ def judged(
     kills = _memory_kills(recording, memory)
     if ending.signal == "SIGKILL":
         if kills:
-            return OOM_SUSPECTED, kills
-        drained = ending.at - recording.phase_since
-        if ending.stopping and recording.phase == "shutdown":
-            return KILLED, (
-                f"arbiter: it was ending all workers, and this one's drain had taken "
-                f"{drained:.1f} s of graceful_timeout = {recording.graceful_timeout:g} s",)
+            return OOM_SUSPECTED, (*kills, *_peak(ending))
+        if ending.stopping:
+            return KILLED, (_while_stopping(ending, recording),)
         return KILLED, _no_memory(recording, memory)
     if ending.signal is not None:
         return KILLED, ()
@@ -139,6 +141,13 @@ def judged(
         return OOM_SUSPECTED, (*kills, *full)
     return UNKNOWN, ("recorder: it was found without its worker; its arbiter has ended, too",) if (
         ending.left_behind) else ("arbiter: somebody else has asked for its exit status",)
+
+
+def _while_stopping(ending: Ending, recording: Recording) -> str:
+    drained = "had not begun to drain" if recording.phase != "shutdown" else (
+        f"had drained for {ending.at - recording.phase_since:.1f} s")
+    return ("arbiter: it was ending all workers, and kills those that are left after "
+            f"graceful_timeout = {recording.graceful_timeout:g} s; this one {drained}")
 
 
 def _died_of(ending: Ending) -> str:
@@ -171,6 +180,11 @@ def _no_memory(recording: Recording, memory: Memory) -> tuple[str, ...]:
     said = ("kernel: it has counted no kill for memory" if known else
             "kernel: it does not tell here whether it has killed for memory")
     return ("arbiter: it has not sent this signal", said, *_use(recording))
+
+
+def _peak(ending: Ending) -> tuple[str, ...]:
+    return () if ending.peak_bytes is None else (
+        f"arbiter: it had {_mib(ending.peak_bytes)} resident at its peak",)
 
 
 def _nearly_full(recording: Recording) -> tuple[str, ...]:

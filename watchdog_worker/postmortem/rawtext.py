@@ -18,6 +18,8 @@ _TITLE = re.compile(r"(?P<timer>Timeout \([\d:.]+\)!)|Fatal Python error: (?P<fa
 _THREAD = re.compile(
     r"(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]{1,16})(?: \[(?P<name>[^\]]*)\])? "
     r"\(most recent call first\):")
+_ALONE = "Stack (most recent call first):"
+"""Of a dump of one thread: the one that got the signal, and it is not said which that is."""
 _FRAME = re.compile(
     r'  File "(?P<file>.*)", line (?P<line>\d{1,9}|\?{3}) in (?P<function>.*)')
 
@@ -34,6 +36,7 @@ class RawThread(NamedTuple):
     """A thread's stack, outermost frame first."""
 
     ident: int
+    """0: not told."""
     current: bool
     """It is the one that got the signal."""
     frames: tuple[RawFrame, ...]
@@ -87,6 +90,9 @@ class _Reading:
         elif thread := _THREAD.fullmatch(line):
             self._end_thread()
             self._thread = int(thread["ident"], 16), thread["current"] != "T"
+        elif line == _ALONE:
+            self._end_thread()
+            self._thread = 0, True
 
     def finish(self) -> list[RawDump]:
         """All dumps."""

@@ -7,12 +7,12 @@ in the folder is read once. Nothing here may raise into the arbiter.
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import platform
 import socket
 import time
 from collections.abc import Iterator
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -24,7 +24,7 @@ from watchdog_worker.capture import appcode, cgroup
 from watchdog_worker.model import Report
 from watchdog_worker.ownthread import words
 from watchdog_worker.postmortem import autopsy
-from watchdog_worker.postmortem.ending import ChildrenCpu, Ending, orderly
+from watchdog_worker.postmortem.ending import Children, Ending, orderly
 from watchdog_worker.postmortem.reporter import Reporters
 from watchdog_worker.vitals import recording
 from watchdog_worker.vitals.recorder import Identity, RecorderFile
@@ -41,7 +41,7 @@ class Registry:
         self._pid = os.getpid()
         self._files: list[tuple[Any, RecorderFile]] = []
         self._reporters = Reporters(self._close_all)
-        self._cpu = ChildrenCpu()
+        self._children = Children()
         self._swept: set[str] = set()
         self._warned = False
         atexit.register(self._remove_all)
@@ -75,11 +75,11 @@ class Registry:
 
     def reaped(self, worker: Any, status: int | None, stopping: bool) -> None:
         """A worker has ended."""
-        cpu_s = self._cpu.since()
+        cpu_s, peak_bytes = self._children.since()
         file = self._taken(worker)
         if file is not None:
             self._conclude(worker, file, Ending(
-                monotonic(), status, struck=bool(worker.aborted), stopping=stopping, cpu_s=cpu_s))
+                monotonic(), status, bool(worker.aborted), stopping, cpu_s, peak_bytes))
 
     def ending(self) -> None:
         """The arbiter is about to end: whoever was not reaped has been killed by now."""
@@ -137,7 +137,8 @@ class Registry:
         if folder in self._swept:
             return
         self._swept.add(folder)
-        left = list(_left_behind(folder, {os.geteuid(), worker.cfg.uid}))
+        owners = {os.geteuid(), worker.cfg.uid}
+        left = list(islice(_left_behind(folder, owners), _LEFT_MOST))
         if left:
             self._reporters.report(worker, lambda: _obituaries(worker, left))
 
@@ -166,16 +167,18 @@ def _obituaries(worker: Any, left: list[recording.Recording]) -> Iterator[Report
 
 def _left_behind(folder: str, owners: set[int]) -> Iterator[recording.Recording]:
     """Recorders of ours whose worker and arbiter are both dead; their files are removed."""
-    for name in rundir.names(folder)[:_LEFT_MOST]:
+    for name in rundir.names(folder):
         path = os.path.join(folder, name)
         try:
             with rundir.opened(path) as fd:
-                if os.fstat(fd).st_uid not in owners:
+                ours = os.fstat(fd).st_uid in owners
+                if not ours or rundir.held(fd) or not rundir.claimed(fd):
                     continue
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one start alone tells of it
+                if not os.path.samestat(os.lstat(path), os.fstat(fd)):  # another start was quicker
+                    continue
                 found = recording.load(fd)
                 os.unlink(path)
-        except (OSError, recording.NotARecording):  # alive, gone, another's, or no recorder
+        except (OSError, recording.NotARecording):  # gone, another's, or no recorder
             continue
         if found.pid:  # else its fork never came
             yield found

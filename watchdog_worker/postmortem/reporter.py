@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -99,7 +100,7 @@ def _prepare(worker: Any) -> None:
     util._setproctitle(  # type: ignore[attr-defined]
         f"post-mortem of worker {worker.pid}")
     for listener in worker.sockets:  # the port is not ours to keep
-        if listener.fileno() >= 0:
+        with suppress(OSError, AttributeError):  # gunicorn has closed it
             os.close(listener.fileno())
     cfg = worker.cfg
     util.set_owner_process(cfg.uid, cfg.gid, initgroups=cfg.initgroups)

@@ -36,9 +36,9 @@ class DumpFolder:
         partial = os.path.join(self._folder, f".{name}.partial")
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(fd, "w", encoding="ascii") as file:
+            with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, 0o600)  # whatever the umask is
-                file.write(self._render(report) + "\n")
+                file.write(self._render(report).encode() + b"\n")
             os.replace(partial, os.path.join(self._folder, name))
         except BaseException:
             _remove(partial)

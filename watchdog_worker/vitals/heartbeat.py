@@ -5,16 +5,18 @@ Runs in the loop thread; the monitor thread reads the attributes without a lock.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from watchdog_worker.model import LoopLag
 from watchdog_worker.vitals.inflight import InFlight
 from watchdog_worker.vitals.recorder import Recorder
+
+if TYPE_CHECKING:  # commands that read recorders do without
+    import asyncio
 
 STARTUP, SERVING, SHUTDOWN = "startup", "serving", "shutdown"
 

@@ -43,11 +43,11 @@ class Slots:
 
         WebSockets, which stay, leave half of the slots to others.
         """
-        is_socket = scope.get("type") == "websocket"
-        if is_socket and slot != self.spare and len(self.free) < self._SOCKETS_LEAVE:
-            self.free.append(slot)
-            slot = self.spare
         try:
+            is_socket = scope.get("type") == "websocket"
+            if is_socket and slot != self.spare and len(self.free) < self._SOCKETS_LEAVE:
+                self.free.append(slot)
+                slot = self.spare
             method = WEBSOCKET if is_socket else str(scope.get("method", "")).encode()
             path = scope.get("raw_path") or str(scope.get("path", "")).encode("utf-8", "replace")
             write(self.map, slot, 1, number, began, method, path)
