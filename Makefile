@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 CAUSES := $(VENV)/causes
 JOBS ?= 8
 
-.PHONY: help check test demo bench causes kills matrix clean
+.PHONY: help check test demo bench causes deaths kills fuzz matrix clean
 
 help:
 	@echo "make demo    a real gunicorn, blocked on purpose, killed and explained (15 s)"
@@ -16,7 +16,9 @@ help:
 	@echo "make check   flake8 and mypy"
 	@echo "make bench   what the watchdog costs: pictures, idle, import, requests (5 min)"
 	@echo "make causes  82 real stalls: is the cause right, the line, what it waits for? (5 min)"
+	@echo "make deaths  every way to die, 100 times: told rightly, soon, once; nothing left? (15 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
+	@echo "make fuzz    a million spoilt recorders are read: no exception, hang, or memory (30 min)"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"
 
@@ -48,8 +50,15 @@ $(CAUSES): $(READY)
 causes: $(CAUSES)
 	$(BIN)/python -m tests.causes
 
+deaths: $(READY)
+	$(BIN)/python -m tests.deaths
+	$(BIN)/python -m tests.deaths.churn
+
 kills: $(READY)
 	$(BIN)/python -m tests.bench.kills
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.recordings --files 1000000
 
 matrix:
 	PYTHON='$(PYTHON)' tests/matrix.sh

@@ -120,8 +120,8 @@ SETTINGS: tuple[Declared, ...] = (
         planned=True),
     Declared(
         "run_dir", kinds.Folder(), None,
-        "Folder of the flight recorders; None: `worker_tmp_dir`, else `/dev/shm`, else the "
-        "temporary folder.", planned=True),
+        "Folder of the flight recorders, made when it is missing; None: `worker_tmp_dir`, else "
+        "`/dev/shm`, else the temporary folder."),
     Declared(
         "rescue", kinds.Choice("off", "fail", "recycle"), "off",
         "`fail`: before the kill, break the blocking request with an exception; `recycle`: the "

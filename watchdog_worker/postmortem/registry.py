@@ -12,6 +12,7 @@ import platform
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from time import monotonic
 from typing import Any
@@ -26,7 +27,7 @@ from watchdog_worker.ownthread import words
 from watchdog_worker.postmortem import autopsy
 from watchdog_worker.postmortem.ending import Children, Ending, orderly
 from watchdog_worker.postmortem.reporter import Reporters
-from watchdog_worker.vitals import recording
+from watchdog_worker.vitals import layout, recording
 from watchdog_worker.vitals.recorder import Identity, RecorderFile
 
 _LEFT_MOST = 50
@@ -92,15 +93,11 @@ class Registry:
     def _conclude(self, worker: Any, file: RecorderFile, ending: Ending) -> None:
         file.remove()
         try:
-            found = recording.load(file.fd)
-            at_peace = orderly(ending, found.phase)
-            # A worker whose recorder says nothing of itself has died before it could write.
-            found = found if found.pid else found._replace(pid=worker.pid)
-            if not at_peace or any(not kept.delivered for kept in found.reports):
-                self._reporters.report(worker, lambda: _reports(worker, found, ending, at_peace))
-        except Exception as error:
-            worker.log.error("watchdog: the recorder of worker %s cannot be read: %s",
-                             worker.pid, words(error))
+            seen = _seen(file.fd)
+            at_peace = orderly(ending, seen.phase)
+            if not at_peace or seen.undelivered:
+                self._reporters.report(
+                    worker, lambda: _reports(worker, _read(file.fd, worker), ending, at_peace))
         finally:
             file.close()
 
@@ -138,9 +135,10 @@ class Registry:
             return
         self._swept.add(folder)
         owners = {os.geteuid(), worker.cfg.uid}
-        left = list(islice(_left_behind(folder, owners), _LEFT_MOST))
-        if left:
-            self._reporters.report(worker, lambda: _obituaries(worker, left))
+        with ExitStack() as left_open:
+            left = list(islice(_left_behind(folder, owners, left_open), _LEFT_MOST))
+            if left:
+                self._reporters.report(worker, lambda: _obituaries(worker, left))
 
     def _remove_all(self) -> None:
         """At the end of the arbiter alone: its children inherit the wish, and not the files."""
@@ -160,28 +158,53 @@ def _reports(
         yield autopsy.examined(found, ending, cgroup.memory())
 
 
-def _obituaries(worker: Any, left: list[recording.Recording]) -> Iterator[Report]:
-    for found in left:
-        yield from _reports(worker, found, Ending(monotonic(), left_behind=True), at_peace=False)
+def _obituaries(worker: Any, left: list[int]) -> Iterator[Report]:
+    """Of those whose files are open here, in the reporter."""
+    for fd in left:
+        try:
+            found = recording.load(fd)
+        except (OSError, recording.NotARecording):
+            continue
+        if found.pid:  # else its fork never came
+            yield from _reports(
+                worker, found, Ending(monotonic(), left_behind=True), at_peace=False)
 
 
-def _left_behind(folder: str, owners: set[int]) -> Iterator[recording.Recording]:
-    """Recorders of ours whose worker and arbiter are both dead; their files are removed."""
+def _seen(fd: int) -> recording.Glance:
+    try:
+        return recording.glance(fd)
+    except recording.NotARecording:  # the worker has spoilt it
+        return recording.Glance(0, layout.PHASES[0], undelivered=False)
+
+
+def _read(fd: int, worker: Any) -> recording.Recording:
+    """All of it, in the reporter; that somebody has died is told also where nothing can be read."""
+    try:
+        found = recording.load(fd)
+    except recording.NotARecording:
+        found = recording.blank()
+    return found if found.pid else found._replace(
+        pid=worker.pid, age=worker.age, app=report.app_name(worker))
+
+
+def _left_behind(folder: str, owners: set[int], left_open: ExitStack) -> Iterator[int]:
+    """Descriptors of ours whose worker and arbiter are both dead; their files are removed."""
     for name in rundir.names(folder):
         path = os.path.join(folder, name)
-        try:
-            with rundir.opened(path) as fd:
+        with ExitStack() as opened:
+            try:
+                fd = opened.enter_context(rundir.opened(path))
                 ours = os.fstat(fd).st_uid in owners
                 if not ours or rundir.held(fd) or not rundir.claimed(fd):
                     continue
-                if not os.path.samestat(os.lstat(path), os.fstat(fd)):  # another start was quicker
-                    continue
-                found = recording.load(fd)
+                if not os.path.samestat(os.lstat(path), os.fstat(fd)):
+                    continue  # another start was quicker
+                recording.glance(fd)
                 os.unlink(path)
-        except (OSError, recording.NotARecording):  # gone, another's, or no recorder
-            continue
-        if found.pid:  # else its fork never came
-            yield found
+            except (OSError, recording.NotARecording):  # gone, another's, or no recorder
+                continue
+            left_open.push(opened.pop_all())
+            yield fd
 
 
 def _boot_id() -> bytes:

@@ -100,7 +100,9 @@ def _death(
 ) -> str:
     line = f"watchdog worker {pid} {_ended(death)}"
     where = _where(diagnosis) if diagnosis is not None else ""
-    if stall is not None:
+    if diagnosis is not None and diagnosis.cause == "suspended":
+        line += ": the process did not get to run"
+    elif stall is not None:
         by = f" {_by(diagnosis)}" if _by(diagnosis) else ""
         line += f": loop blocked {stall.blocked_s:.1f} s{by}"
     line += f" {where}" if where else f" while {death.phase}" if death.phase else ""

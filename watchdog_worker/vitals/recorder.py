@@ -84,9 +84,7 @@ class Recorder:
     """
 
     def __init__(self, file: RecorderFile | None = None) -> None:
-        self._file = file
-        self._map: mmap.mmap | bytearray = (
-            bytearray(layout.SIZE) if file is None else mmap.mmap(file.fd, layout.SIZE))
+        self._file, self._map = _mapped(file)
         self.slots = Slots(self._map)
         self.details = Details(self._map)
         self.outbox = Outbox(self._map)
@@ -140,6 +138,17 @@ def started_at(pid: int) -> int:
             return int(file.read(4096).rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def _mapped(
+    file: RecorderFile | None
+) -> tuple[RecorderFile | None, mmap.mmap | bytearray]:
+    if file is not None:
+        try:
+            return file, mmap.mmap(file.fd, layout.SIZE)
+        except (OSError, ValueError):  # a limit on memory; somebody has cut the file
+            pass
+    return None, bytearray(layout.SIZE)
 
 
 def _allocate(fd: int) -> None:

@@ -41,7 +41,7 @@ class KeptRequest(NamedTuple):
     path: str
     """As it was sent, with its percent signs."""
     details: dict[str, Any]
-    """`client`, `headers`, `query`: untrusted values, empty for what was not there for long."""
+    """`client`, `headers`, `path`: untrusted values, empty for what was not there for long."""
 
 
 class KeptReport(NamedTuple):
@@ -133,11 +133,44 @@ class Recording(NamedTuple):
         return max(self.last_sign, self.pulse.at, self.last_notify, self.booted, self.made)
 
 
+class Glance(NamedTuple):
+    """The little that the arbiter itself looks at, to know whether there is anything to tell."""
+
+    pid: int
+    phase: str
+    undelivered: bool
+    """A report has not reached the log."""
+
+
+def glance(fd: int) -> Glance:
+    """Look at a few fields of fixed size. Raises OSError and NotARecording."""
+    data = _whole(fd)
+    (phase, _), (pid, *_) = (layout.PHASE.unpack_from(data, layout.PHASE_AT),
+                             layout.BOOT.unpack_from(data, layout.BOOT_AT))
+    return Glance(_count(pid), _phase(phase), any(
+        data[layout.letter_at(index)] == layout.UNDELIVERED for index in range(layout.LETTERS)))
+
+
+def blank() -> Recording:
+    """What is known where nothing is."""
+    data = bytearray(layout.SIZE)
+    data[:len(layout.MAGIC)] = layout.MAGIC
+    data[len(layout.MAGIC)] = layout.VERSION
+    return read(bytes(data))
+
+
 def load(fd: int) -> Recording:
     """Read an open file. Raises OSError and NotARecording; never blocks on a regular file."""
+    return read(_whole(fd), os.pread(fd, RAW_MOST, layout.RAW_AT))
+
+
+def _whole(fd: int) -> bytes:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise NotARecording("no regular file")
-    return read(os.pread(fd, layout.SIZE, 0), os.pread(fd, RAW_MOST, layout.RAW_AT))
+    data = os.pread(fd, layout.SIZE, 0)
+    if len(data) < layout.SIZE:
+        raise NotARecording("too short")
+    return data
 
 
 def read(data: bytes, raw: bytes = b"") -> Recording:
@@ -162,8 +195,8 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
         _seconds(timeout), _seconds(graceful_timeout), _seconds(beat_interval),
         _seconds(stall_threshold), boot_id, _text(app), _text(versions), _text(host),
         _count(pid), _count(started), loop_thread, _seconds(booted),
-        layout.PHASES[phase] if phase < len(layout.PHASES) else layout.PHASES[0],
-        _seconds(since), _seconds(last_notify), _seconds(last_beat), _count(requests),
+        _phase(phase), _seconds(since), _seconds(last_notify), _seconds(last_beat),
+        _count(requests),
         LoopLag(LAG_BOUNDS, tuple(map(_count, counts)), _seconds(late_s), _seconds(latest_s)),
         _pulse(data), _requests(data), _reports(data),
         raw[:RAW_MOST].rstrip(b"\0").decode("utf-8", "replace"))
@@ -218,6 +251,10 @@ def _reports(data: bytes) -> tuple[KeptReport, ...]:
             found.append(KeptReport(
                 _count(number), state == layout.DELIVERED, _seconds(made), _seconds(since), packed))
     return tuple(sorted(found, key=lambda report: report.number))
+
+
+def _phase(index: int) -> str:
+    return layout.PHASES[index] if index < len(layout.PHASES) else layout.PHASES[0]
 
 
 def _seconds(value: float) -> float:

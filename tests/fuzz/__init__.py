@@ -1,0 +1,1 @@
+"""Recorders' files that nobody wrote, for those who read them."""

@@ -1,0 +1,128 @@
+"""The dead man's switch: pushed ahead rarely, never near a deadline that the monitor sees to."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from watchdog_worker.rawstacks import RawStacks
+from watchdog_worker.vitals import layout
+
+
+class Switch:
+    """faulthandler's side, which notes what is asked of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.armed_for: list[float] = []
+        self.cancelled = 0
+        self.enabled: list[bool] = []
+        monkeypatch.setattr(
+            faulthandler, "dump_traceback_later",
+            lambda seconds, file: self.armed_for.append(seconds))
+        monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", self._cancel)
+        monkeypatch.setattr(
+            faulthandler, "enable", lambda file, all_threads=True: self.enabled.append(all_threads))
+        monkeypatch.setattr(faulthandler, "disable", lambda: None)
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> Switch:
+    return Switch(monkeypatch)
+
+
+@pytest.fixture
+def fd(tmp_path: Path) -> int:
+    number = os.open(tmp_path / "recorder", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(number, layout.SIZE)
+    return number
+
+
+def due(raw: RawStacks) -> float:
+    """When it is due; 0: never."""
+    return raw.due or 0.0
+
+
+def test_a_healthy_worker_arms_it_twice_a_timeout(switch: Switch, fd: int) -> None:
+    """Looks every second, a deadline that moves on with every beat: each arming costs a thread."""
+    raw = RawStacks(fd, margin=5.0)
+    for now in range(300):
+        raw.tend(now, now + 29.6)
+        assert due(raw) > now + 10  # never near
+    assert 300 / 30 < len(switch.armed_for) < 3 * 300 / 30
+    assert all(seconds == pytest.approx(29.6 - 2.5) for seconds in switch.armed_for)
+
+
+def test_a_silent_loop_with_a_monitor_that_runs(switch: Switch, fd: int) -> None:
+    """It is left at the second half of the margin, and disarmed when the monitor speaks."""
+    raw = RawStacks(fd, margin=5.0)
+    for now in range(0, 26):
+        raw.tend(now, 30.0)
+    assert due(raw) == 27.5
+    raw.rest(30.0)
+    assert (due(raw), switch.cancelled) == (0.0, 1)
+    raw.tend(26.0, 30.0)
+    assert not due(raw)  # it has been told
+    raw.tend(27.0, 57.0)
+    assert due(raw) == 54.5  # the loop lives again
+
+
+def test_no_deadline_no_timer(switch: Switch, fd: int) -> None:
+    """Before the worker serves, and with timeout = 0; one that is armed is taken back."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, None)
+    assert switch.armed_for == []
+    raw.tend(1.0, 10.0)
+    raw.tend(2.0, None)
+    assert (due(raw), switch.cancelled) == (0.0, 1)
+
+
+def test_a_deadline_that_has_passed_arms_nothing(switch: Switch, fd: int) -> None:
+    """faulthandler would refuse it."""
+    RawStacks(fd, margin=1.0).tend(10.0, 10.2)
+    assert switch.armed_for == []
+
+
+def test_what_was_written_too_early_is_forgotten(switch: Switch, fd: int) -> None:
+    """A process that was held up and lives on has nothing to tell of it in its post-mortem."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, 10.0)
+    os.pwrite(fd, b"Timeout (0:00:09)!\n", layout.RAW_AT)
+    raw.tend(20.0, 30.0)
+    assert os.fstat(fd).st_size == layout.RAW_AT
+    assert os.lseek(fd, 0, os.SEEK_CUR) == layout.RAW_AT
+
+
+def test_with_many_threads_the_fatal_signal_has_one_stack(
+    switch: Switch, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's would be cut off from the list of all."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.enable()
+    monkeypatch.setattr(threading, "_active", dict.fromkeys(range(120)))
+    raw.tend(0.0, 10.0)
+    raw.tend(1.0, 11.0)
+    monkeypatch.setattr(threading, "_active", dict.fromkeys(range(20)))
+    raw.tend(2.0, 12.0)
+    assert switch.enabled == [True, False, True]
+
+
+def test_it_is_disarmed_over_a_fork(switch: Switch, fd: int) -> None:
+    """A child would wait for the timer's thread for ever, and the monitor may not come between."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, 10.0)
+    raw.before_fork()
+    assert (due(raw), switch.cancelled) == (0.0, 1)
+    arming = threading.Thread(target=raw.tend, args=(1.0, 11.0), daemon=True)
+    arming.start()
+    arming.join(0.05)
+    assert len(switch.armed_for) == 1
+    raw.in_parent()
+    arming.join(10.0)
+    assert len(switch.armed_for) == 2
