@@ -18,7 +18,7 @@ help:
 	@echo "make causes  82 real stalls: is the cause right, the line, what it waits for? (5 min)"
 	@echo "make deaths  every way to die, 100 times: told rightly, soon, once; nothing left? (15 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
-	@echo "make fuzz    a million spoilt recorders are read: no exception, hang, or memory (30 min)"
+	@echo "make fuzz    a million spoilt recorders are read: no exception, hang, or memory (35 min)"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"
 

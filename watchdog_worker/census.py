@@ -14,7 +14,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from watchdog_worker import rundir
-from watchdog_worker.model import Diagnosis, to_plain
+from watchdog_worker.model import Report
+from watchdog_worker.plainform import to_plain
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.recording import KeptReport, NotARecording, Recording, load
 
@@ -24,7 +25,6 @@ _BLOCKED_S = 1.0
 _LOOK_OVERDUE_S = 1.5
 _MONITOR_SILENT_S = 3.0
 """The monitor looks every second at least, as long as it gets the GIL."""
-_SAME_SIGN_S = 0.01
 _TELL_OF_BLOCKS = ("stall", "pre_kill")
 _GONE = ("Z", "X", "x")
 _STOPPED = ("T", "t")
@@ -106,7 +106,7 @@ def census(folders: Iterable[str]) -> list[WorkerState]:
     Raises OSError where a folder cannot be read.
     """
     found = [
-        state(each.recording, each.alive, asked(each.recording, each.path), monotonic())._replace(
+        state(each.recording, each.locked, asked(each.recording, each.path), monotonic())._replace(
             path=each.path, owner=each.uid)
         for folder in _once(folders) for each in rundir.found(folder)]
     return sorted(found, key=lambda worker: (worker.arbiter_pid, worker.age, worker.pid))
@@ -203,12 +203,7 @@ def _gil_held(
 
 def _blocked_by(recording: Recording) -> str | None:
     """What the newest report about this silence says."""
-    for kept in reversed(recording.reports):
-        if kept.silent_since >= recording.last_sign - _SAME_SIGN_S:
-            found = _diagnosed(kept)
-            if found is not None:
-                return found
-    return None
+    return next(filter(None, map(_diagnosed, recording.told_of_silence())), None)
 
 
 def _diagnosed(kept: KeptReport) -> str | None:
@@ -219,16 +214,20 @@ def _diagnosed(kept: KeptReport) -> str | None:
         report = revived(kept.plain())
     except NotAReport:
         return None
-    return _what(report.diagnosis) if report.event in _TELL_OF_BLOCKS else None
+    return _what(report) if report.event in _TELL_OF_BLOCKS else None
 
 
-def _what(diagnosis: Diagnosis | None) -> str | None:
+def _what(report: Report) -> str | None:
+    diagnosis, request = report.diagnosis, report.snapshot.blocking_request
     if diagnosis is None or diagnosis.cause == "suspended":  # where it stood is not to blame then
         return None
     cause = diagnosis.cause if diagnosis.cause != "unknown" else None
     frame = diagnosis.culprit or diagnosis.blocking_call
     where = f"{frame.file}:{frame.line} {frame.qualname or frame.function}" if frame else None
-    return " at ".join(filter(None, (diagnosis.call or cause, where))) or None
+    what = " at ".join(filter(None, (diagnosis.call or cause, where)))
+    if what and request is not None:
+        what += f", handling {request.method or request.type} {request.path}"
+    return what or None
 
 
 def _oldest(recording: Recording, now: float) -> OldestRequest | None:

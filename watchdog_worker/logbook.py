@@ -16,12 +16,11 @@ from watchdog_worker.model import Request
 from watchdog_worker.rawstacks import RawStacks
 from watchdog_worker.signs import Episode, Rules, Signs
 from watchdog_worker.vitals.inflight import Entry, InFlight
+from watchdog_worker.vitals.layout import Pulse
 from watchdog_worker.vitals.recorder import Recorder
 
 _FIGURES_S = 1.0
-_MEMORY_S = 5.0
-"""The control group's files cost a tenth of a millisecond."""
-_LONG_S = 1.0
+_LONG_S = 0.5
 """A request in flight for longer is described in full."""
 _DESCRIBED_AT_ONCE = 16
 
@@ -39,8 +38,7 @@ class Logbook:
         self._failed, self._off = failed, False
         self._raw = (RawStacks(recorder.fd, rules.pre_kill_margin)
                      if recorder.fd is not None else None)
-        self._rss_bytes, self._figures_at = 0, 0.0
-        self._memory, self._memory_at = cgroup.Memory(), 0.0
+        self._figures = Pulse()
         self.stalls = 0
         self.reports = 0
 
@@ -65,27 +63,40 @@ class Logbook:
 
     def _write(self, signs: Signs, episode: Episode | None) -> None:
         now = signs.now
-        if now >= self._figures_at + _FIGURES_S and episode is None:
-            self._figures_at = now
-            self._look_at_figures(now)
+        if now >= self._figures.figures_at + _FIGURES_S:
+            self._figures = self._counted(now)
+            self._describe_long_ones(now)
         if self._raw is not None:
             self._raw.tend(now, signs.deadline)
-        memory = self._memory
         blocked = episode is not None and now - episode.since > self._threshold
-        self._recorder.pulse(
-            now, time.time(), signs.last_sign or 0.0,
-            episode.since if episode is not None and blocked else 0.0,
-            (self._raw.due or 0.0) if self._raw is not None else 0.0,
-            time.process_time(), self._rss_bytes, memory.limit_bytes, memory.current_bytes,
-            memory.group_oom_kills, memory.machine_oom_kills, memory.group,
-            len(threading._active),  # type: ignore[attr-defined]
-            self.stalls, self.reports, self._recorder.outbox.lost)
+        self._recorder.pulse(self._figures._replace(
+            at=now,
+            wall=time.time(),
+            last_sign=signs.last_sign or 0.0,
+            blocked_since=episode.since if episode is not None and blocked else 0.0,
+            timer_due=(self._raw.due or 0.0) if self._raw is not None else 0.0,
+            cpu_s=time.process_time(),
+            threads=len(threading._active),  # type: ignore[attr-defined]
+            stalls=self.stalls,
+            reports=self.reports,
+            reports_lost=self._recorder.outbox.lost,
+        ))
 
-    def _look_at_figures(self, now: float) -> None:
-        """Reads files, and so gives up the GIL: not while the loop is silent."""
-        self._rss_bytes = rss() or 0
-        if now >= self._memory_at + _MEMORY_S:
-            self._memory_at, self._memory = now, cgroup.memory()
+    @staticmethod
+    def _counted(now: float) -> Pulse:
+        """Of memory. Reads a few small files, and so gives up the GIL."""
+        memory = cgroup.memory()
+        return Pulse(
+            figures_at=now,
+            rss_bytes=rss() or 0,
+            memory_limit_bytes=memory.limit_bytes,
+            memory_bytes=memory.current_bytes,
+            group_oom_kills=memory.group_oom_kills,
+            machine_oom_kills=memory.machine_oom_kills,
+            group=memory.group,
+        )
+
+    def _describe_long_ones(self, now: float) -> None:
         details, described = self._recorder.details, 0
         for entry in self._in_flight.entries():
             if now - entry.began < _LONG_S or described >= _DESCRIBED_AT_ONCE:

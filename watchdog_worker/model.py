@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from watchdog_worker.plainform import to_plain
+
 SCHEMA = 1
 
 
@@ -225,12 +227,25 @@ class Death(NamedTuple):
     signal: str | None = None
     """Its name, such as `SIGKILL`."""
     exit_code: int | None = None
+    by_arbiter: bool | None = None
+    """True where gunicorn itself has ended it: at its timeout, or at the end of its drain."""
     phase: str | None = None
+    """What it was at: `boot`, `startup`, `serving`, `shutdown`."""
     last_beat_age_s: float | None = None
     last_notify_age_s: float | None = None
     left_behind: bool | None = None
     """True where nobody saw it end: its recorder was found later."""
+    last_trace: str | None = None
+    """When it was last known to live (RFC 3339, UTC), where nobody saw it end."""
+    host: str | None = None
+    """Where that was, if it was elsewhere."""
+    uptime_s: float | None = None
+    requests_served: int | None = None
+    reports_lost: int | None = None
+    """Reports that neither the log nor the recorder had room for."""
+    versions: str | None = None
     raw_stacks: str | None = None
+    """What faulthandler wrote in its last moments."""
 
 
 class Snapshot(NamedTuple):
@@ -332,19 +347,3 @@ class Report(NamedTuple):
 def innermost_app(frames: tuple[Frame, ...]) -> Frame | None:
     """The innermost frame of the application's own code; frames are outermost first."""
     return next((frame for frame in reversed(frames) if frame.app), None)
-
-
-def to_plain(value: Any) -> Any:
-    """A model value as dicts, lists and scalars, without the keys that do not apply."""
-    if hasattr(value, "_fields"):
-        fields = zip(value._fields, value, strict=True)
-        return {name: to_plain(item) for name, item in fields if not _absent(item)}
-    if isinstance(value, (tuple, list)):
-        return [to_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    return value
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value == () or value == {}

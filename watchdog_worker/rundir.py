@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
     path: str
     recording: Recording
-    alive: bool
+    locked: bool
     """Its worker or the arbiter of it lives: one of them holds the lock on it."""
     uid: int
     """Who owns it."""
@@ -82,7 +82,7 @@ def found(folder: str) -> Iterator[Found]:
             return
         try:
             with opened(path) as fd:
-                yield Found(path, recording.load(fd), held(fd), os.fstat(fd).st_uid)
+                yield Found(path, recording.load(fd), is_locked(fd), os.fstat(fd).st_uid)
         except (OSError, recording.NotARecording):  # gone, another's, or another version's
             continue
 
@@ -101,7 +101,7 @@ def opened(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def held(fd: int) -> bool:
+def is_locked(fd: int) -> bool:
     """Whether another process holds the lock on it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -111,7 +111,7 @@ def held(fd: int) -> bool:
     return False
 
 
-def claimed(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
     """Whether the lock on it is ours now: nobody else tells of it. Waits for those who only look.
     """
     for _ in range(_LOCK_TRIES):

@@ -52,6 +52,7 @@ class WatchedServer(Server):
         await super().shutdown(sockets=sockets)
         # After SIGTERM uvicorn raises the signal anew, which ends the process on the spot.
         await self.watch.settle()
+        self.watch.heartbeat.leave()
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]

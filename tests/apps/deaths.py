@@ -59,6 +59,18 @@ async def hold_gil() -> None:
     sum(range(10 ** 13))
 
 
+async def hold_gil_in_thread() -> None:
+    await asyncio.to_thread(hold_here)
+
+
+def hold_here() -> None:
+    sum(range(10 ** 13))
+
+
+async def leave_as_if_boot_had_failed() -> None:
+    os._exit(3)
+
+
 async def deadlock() -> None:
     """Wait for ever in C, with the GIL held and no CPU used."""
     ctypes.PyDLL(None).pause()
@@ -95,5 +107,5 @@ async def fork_and_crash() -> None:
 
 
 WAYS = {function.__name__: function for function in (
-    wait, segfault, segfault_in_thread, abort, leave, leave_in_peace, hold_gil, deadlock,
-    hold_gil_among_many, sleep, eat, fork_and_crash)}
+    wait, segfault, segfault_in_thread, abort, leave, leave_in_peace, leave_as_if_boot_had_failed,
+    hold_gil, hold_gil_in_thread, deadlock, hold_gil_among_many, sleep, eat, fork_and_crash)}

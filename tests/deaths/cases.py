@@ -49,6 +49,8 @@ CASES = (
     Case("memory limit", "eat", "oom_suspected", "SIGKILL", limited=True),
     Case("GIL held until the kill", "hold_gil", "timeout", "SIGABRT", function="hold_gil",
          cause="gil_held"),
+    Case("GIL held by another thread", "hold_gil_in_thread", "timeout", "SIGABRT",
+         function="hold_here", cause="gil_held", loop=False),
     Case("GIL held, 120 threads", "hold_gil_among_many", "timeout", "SIGABRT",
          function="hold_gil_among_many", cause="gil_held"),
     Case("deadlock with the GIL held", "deadlock", "timeout", "SIGABRT", function="deadlock",

@@ -17,10 +17,12 @@ from watchdog_worker.model import Report
 from watchdog_worker.render.json import line
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.recorder import Identity, Recorder, RecorderFile
+from watchdog_worker.vitals.slots import SPARE
 
 _LAG = (5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2)
-_PULSE = (1040.0, 1.7e9, 1035.5, 1035.5, 1044.0, 12.5, 10 ** 8, 2 ** 29, 10 ** 8, 0, -1,
-          0xDEADBEEF, 12, 3, 4, 0)
+_PULSE = layout.Pulse(
+    1040.0, 1.7e9, 1035.5, 1035.5, 1044.0, 12.5, 1039.0, 10 ** 8, 2 ** 29, 10 ** 8, 0, -1,
+    0xDEADBEEF, 12, 3, 4, 0)
 _IDENTITY = Identity(
     age=3, uid=os.geteuid(), gid=os.getegid(), timeout=30.0, graceful_timeout=30.0,
     beat_interval=0.5, stall_threshold=1.0, boot_id=bytes(range(16)), app="shop.main:app",
@@ -85,7 +87,7 @@ def vitals(recorder: Recorder) -> None:
     recorder.phase("serving", 1001.0)
     recorder.notified(1035.5)
     recorder.beat(1035.5, 900, 0.25, 0.125, _LAG)
-    recorder.pulse(*_PULSE)
+    recorder.pulse(_PULSE)
 
 
 def requests(recorder: Recorder) -> None:
@@ -105,7 +107,7 @@ def all_slots(recorder: Recorder) -> None:
     """As many as there is room for, and more."""
     slots = recorder.slots
     for number in range(1, layout.SLOTS + 10):
-        slot = slots.free.pop() if slots.free else slots.spare
+        slot = slots.free.pop() if slots.free else SPARE
         slots.write_odd(
             slot, number, 1000.0 + number / 100, {"type": "http", "path": f"/{number}"})
 

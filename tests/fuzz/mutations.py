@@ -36,7 +36,7 @@ _NUMBERS = (
 
 _LINE_MOST = 50_000
 _REPEATED_MOST = 600_000
-"""So long may a list become in JSON; repeated within repetitions it would have no end."""
+"""So long may a list become by repeating a part of it, in JSON."""
 
 
 class Case(NamedTuple):
@@ -249,8 +249,10 @@ def _change(root: list[Any], rng: random.Random, donor: list[Any]) -> None:
     elif kind == 1 and isinstance(inside, dict):
         inside[rng.choice(("", "schema", "count", "frames", hostile.FORGED))] = inside.pop(key)
     elif kind == 2 and isinstance(inside, list):
-        most = max(1, _REPEATED_MOST // len(json.dumps(inside)))
-        inside[key:key] = [inside[key]] * min(most, rng.choice((1, 2, 50, 2_500)))
+        text = json.dumps(inside[key])
+        times = min(rng.choice((1, 2, 50, 2_500)), _REPEATED_MOST // len(text))
+        # Copies: repetitions within what is repeated itself would have no end.
+        inside[key:key] = [json.loads(text) for _ in range(times)]
     elif kind == 3:
         inside[key] = rng.choice(([inside[key]], {"": inside[key]}, str(inside[key])[:9_000]))
     elif kind == 4 and donor is not root:

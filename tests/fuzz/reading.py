@@ -12,10 +12,10 @@ from typing import NamedTuple, NoReturn
 from tests.fuzz.corpus import Base
 from tests.fuzz.mutations import Case
 from watchdog_worker import revive, rundir
-from watchdog_worker.capture.cgroup import Memory
 from watchdog_worker.model import Report
 from watchdog_worker.postmortem import autopsy
-from watchdog_worker.postmortem.ending import Ending, orderly
+from watchdog_worker.postmortem.ending import Ending, Kills
+from watchdog_worker.postmortem.reason import orderly
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
 from watchdog_worker.vitals import layout, recording
@@ -46,11 +46,10 @@ class Known(NamedTuple):
     raws: frozenset[str]
 
 
-_MEMORY = Memory(group=0xDEADBEEF, limit_bytes=2 ** 29, current_bytes=2 ** 29, group_oom_kills=1,
-                 machine_oom_kills=1)
 _ENDINGS = (
     Ending(1045.0, 9, struck=True), Ending(1045.0, 6, struck=True, cpu_s=0.0),
-    Ending(1045.0, 11), Ending(1045.0, 9), Ending(1045.0, 9, stopping=True), Ending(1045.0, 256),
+    Ending(1045.0, 11), Ending(1045.0, 9, kills=Kills("cgroup", 0, 1)), Ending(1045.0, 9),
+    Ending(1045.0, 9, stopping=True), Ending(1045.0, 256),
     Ending(1045.0), Ending(1045.0, left_behind=True), Ending(0.0, 64, struck=True),
 )
 """Of workers, as the arbiter sees them: by statuses of waitpid."""
@@ -105,10 +104,14 @@ def read(path: str, skipped: Known, number: int = 0) -> Outcome:
     """
     try:
         with rundir.opened(path) as fd:
+            seen = recording.glance(fd)
             found = recording.load(fd)
     except (OSError, recording.NotARecording):
         return Outcome(refused=True)
     _hold_to_bounds(found)
+    if (seen.pid, seen.phase) != (found.pid, found.phase) or not seen.undelivered and not all(
+            kept.delivered for kept in found.reports):
+        raise BrokenPromise(f"a glance shows something else: {seen}")
     told = [_told(report) for report in found.reports if report.packed not in skipped.letters]
     for report in told:
         if report is not None:
@@ -123,7 +126,7 @@ def _examine(found: Recording, number: int) -> None:
     """As a reporter of the arbiter's does."""
     ending = _ENDINGS[number % len(_ENDINGS)]
     orderly(ending, found.phase)
-    hold_to_promises(autopsy.examined(found, ending, _MEMORY if number % 2 else Memory()))
+    hold_to_promises(autopsy.examined(found, ending))
     if number % _EXAMINED_SHARE == 0:
         for report in autopsy.undelivered(found):
             hold_to_promises(report)

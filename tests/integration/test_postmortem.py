@@ -285,8 +285,49 @@ def test_a_worker_killed_at_the_end_of_its_drain_is_told_of(tmp_path: Path) -> N
         report = server.report("post_mortem")
         assert (report["death"]["reason"], report["death"]["signal"]) == ("killed", "SIGKILL")
         assert any("ending all workers" in each for each in report["diagnosis"]["evidence"])
+        assert report["diagnosis"]["remedy"].startswith("a longer `graceful_timeout`")
+        assert report["diagnosis"]["cause"] == "sleep"
+        server.logged(
+            r"was killed by gunicorn at the end of graceful_timeout \(SIGKILL\) while its loop was "
+            r"blocked [\d.]+ s by time.sleep at .* handling GET /sleep$")
         assert report["requests"][0]["path"] == "/sleep"
         assert not recorders(server)
+
+
+def test_a_status_that_ends_gunicorn(tmp_path: Path) -> None:
+    """It takes 3 and 4 for a boot that has failed, and asks no hook: in a serving worker, we tell.
+    """
+    with Gunicorn(tmp_path, "deaths:app", config=DUMPS + "workers = 2\n") as server:
+        pid = until(server.answering_pid)
+        server.send("/leave_as_if_boot_had_failed").close()
+        server.process.wait(30)
+        (report,) = server.reports()
+        assert (report["pid"], report["death"]["reason"], report["death"]["exit_code"]) == (
+            pid, "exit", 3)
+        assert any("ends all" in each for each in report["diagnosis"]["evidence"])
+        assert not recorders(server)
+
+
+def test_workers_that_left_in_order_after_their_arbiter_was_killed(tmp_path: Path) -> None:
+    """There is nothing to tell of them at the next start, and nothing is left."""
+    with Gunicorn(tmp_path, "deaths:app", config=DUMPS) as server:
+        pid = until(server.answering_pid)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{pid}").exists())
+    with Gunicorn(tmp_path, "deaths:app", config=DUMPS) as again:
+        until(lambda: len(recorders(again)) == 1)
+        assert not again.reports()
+
+
+def test_a_boot_that_crashes_again_and_again_is_told_so_often_a_minute(tmp_path: Path) -> None:
+    """Then it is counted."""
+    (tmp_path / "crashing.py").write_text("import ctypes\nctypes.string_at(0)\n")
+    config = DUMPS + "watchdog_stall_rate_limit = 2\n"
+    with Gunicorn(tmp_path, "crashing:app", config=config, wait=False) as server:
+        until(lambda: server.log.count("Booting worker") > 6)
+        assert len(server.reports("post_mortem")) == 2
 
 
 def test_killed_while_it_is_imported(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Made:
         return self
 
     def pulse(self, at: float, last_sign: float, rss_bytes: int = 0) -> None:
-        self.recorder.pulse(at, 0.0, last_sign, 0.0, 0.0, 0.0, rss_bytes, *[0] * 9)
+        self.recorder.pulse(layout.Pulse(at=at, last_sign=last_sign, rss_bytes=rss_bytes))
 
     def request(self, number: int, began: float, method: bytes, path: bytes) -> None:
         write(self.recorder.slots.map, layout.slot_at(number), 1, number, began, method, path)

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[2] / "watchdog_worker"
 
 # room: what it may import of ours. A room may always import from within itself.
 MAY_KNOW: dict[str, set[str]] = {
-    "model": set(),
+    "plainform": set(),
+    "model": {"plainform"},
     "ownthread": set(),
     "doorbell": set(),
     "hurry": set(),
@@ -42,7 +43,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "worker": {"settings", "plan", "watch", "vitals", "postmortem", "ownthread"},
     "rundir": {"vitals"},
     "revive": {"model", "report"},
-    "census": {"model", "revive", "rundir", "vitals"},
+    "census": {"model", "plainform", "revive", "rundir", "vitals"},
     "cli": {"settings", "render", "ownthread", "census", "rundir"},
     "__init__": {"worker"},
     "__main__": {"cli"},

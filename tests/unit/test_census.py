@@ -23,6 +23,8 @@ from watchdog_worker.vitals.recorder import started_at
 from watchdog_worker.vitals.recording import Recording, load
 
 NOW = 10_000.0
+HANDLING = ", handling POST " + next(
+    request.path for request in reports.pre_kill().snapshot.requests if request.blocking)
 SLEEPS = Kernel("S", 2 ** 20)
 
 needs_proc = pytest.mark.skipif(
@@ -72,7 +74,7 @@ def test_a_blocked_worker(tmp_path: Path) -> None:
     assert worker.blocked_s == 12.5
     assert worker.kill_in_s == 17.5
     assert worker.gil_held is False
-    assert worker.blocked_by == "time.sleep at /srv/shop/pay.py:7 charge"
+    assert worker.blocked_by == "time.sleep at /srv/shop/pay.py:7 charge" + HANDLING
 
 
 def test_a_request_that_came_is_a_sign_of_life(tmp_path: Path) -> None:
@@ -196,15 +198,16 @@ def test_the_oldest_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("report, words", [
-    (because("sleep", "time.sleep"), "time.sleep at /srv/shop/pay.py:7 charge"),
-    (because("cpu_bound", event="pre_kill"), "cpu_bound at /srv/shop/pay.py:7 charge"),
-    (because("unknown"), "/srv/shop/pay.py:7 charge"),
+    (because("sleep", "time.sleep"), "time.sleep at /srv/shop/pay.py:7 charge" + HANDLING),
+    (because("cpu_bound", event="pre_kill"), "cpu_bound at /srv/shop/pay.py:7 charge" + HANDLING),
+    (because("unknown"), "/srv/shop/pay.py:7 charge" + HANDLING),
     (because("suspended", "time.sleep"), None),
     (because("sleep", "time.sleep", event="stall_ended"), None),
     (because("sleep", "time.sleep")._replace(diagnosis=None), None),
     (because("lock")._replace(diagnosis=Diagnosis("lock", None, reports.WAIT)),
-     "lock at /lib/threading.py:327 wait"),
-    (because("lock")._replace(diagnosis=Diagnosis("lock", call="Lock.acquire")), "Lock.acquire"),
+     "lock at /lib/threading.py:327 wait" + HANDLING),
+    (because("lock")._replace(diagnosis=Diagnosis("lock", call="Lock.acquire")),
+     "Lock.acquire" + HANDLING),
     (because("lock")._replace(diagnosis=Diagnosis()), None),
 ])
 def test_what_blocks(tmp_path: Path, report: Report, words: str | None) -> None:
@@ -230,7 +233,7 @@ def test_the_newest_report_of_this_silence(tmp_path: Path) -> None:
     told(made, because("lock", "Lock.acquire", event="pre_kill"), NOW - 5.0)
     made.recorder.outbox.put(b"no JSON", NOW - 5.0)
     made.recorder.outbox.put(b'{"schema": 1}', NOW - 5.0)
-    assert seen(made).blocked_by == "Lock.acquire at /srv/shop/pay.py:7 charge"
+    assert seen(made).blocked_by == "Lock.acquire at /srv/shop/pay.py:7 charge" + HANDLING
 
 
 def test_a_worker_that_is_free_again(tmp_path: Path) -> None:

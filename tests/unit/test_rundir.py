@@ -63,12 +63,12 @@ def test_a_recorder(tmp_path: Path) -> None:
 def test_alive_while_the_lock_is_held(tmp_path: Path) -> None:
     """By the arbiter or by the mapping of a worker, however many look; not after both."""
     made = Made(tmp_path).serve(1.0)
-    assert [found.alive for _ in range(3) for found in rundir.found(str(tmp_path))] == [True] * 3
+    assert [found.locked for _ in range(3) for found in rundir.found(str(tmp_path))] == [True] * 3
     os.close(made.file.fd)
-    assert [found.alive for found in rundir.found(str(tmp_path))] == [True]
+    assert [found.locked for found in rundir.found(str(tmp_path))] == [True]
     made.file.fd = -1
     made.die()
-    assert [found.alive for _ in range(3) for found in rundir.found(str(tmp_path))] == [False] * 3
+    assert [found.locked for _ in range(3) for found in rundir.found(str(tmp_path))] == [False] * 3
 
 
 def test_who_looks_does_not_make_it_look_alive(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_who_looks_does_not_make_it_look_alive(tmp_path: Path) -> None:
     made = Made(tmp_path).serve(1.0)
     made.die()
     with rundir.opened(str(made.path)) as one, rundir.opened(str(made.path)) as other:
-        assert [rundir.held(fd) for fd in (one, other, one)] == [False] * 3
+        assert [rundir.is_locked(fd) for fd in (one, other, one)] == [False] * 3
 
 
 def test_a_symbolic_link(tmp_path: Path) -> None:

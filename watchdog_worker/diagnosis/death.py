@@ -13,7 +13,15 @@ from watchdog_worker.diagnosis import rules, stack
 from watchdog_worker.diagnosis.fingerprint import fingerprint
 from watchdog_worker.diagnosis.remedies import advice, after_death
 from watchdog_worker.diagnosis.words import shown_stack
-from watchdog_worker.model import Death, Diagnosis, Frame, Report, Snapshot, ThreadStack
+from watchdog_worker.model import (
+    Death,
+    Diagnosis,
+    Frame,
+    Report,
+    Snapshot,
+    ThreadStack,
+    innermost_app,
+)
 
 TIMEOUT, OOM_SUSPECTED, CRASH = "timeout", "oom_suspected", "crash"
 KILLED, EXIT, UNKNOWN = "killed", "exit", "unknown"
@@ -21,6 +29,10 @@ KILLED, EXIT, UNKNOWN = "killed", "exit", "unknown"
 _SILENT_S = 1.0
 """A monitor that has not looked for longer had not got the GIL, or the process did not run."""
 _IDLE_SHARE = 0.1
+_WAITING_MODULES = ("threading", "queue", "selectors", "concurrent", "asyncio", "multiprocessing")
+_WHILE = {"boot": "while it booted", "startup": "while it started up",
+          "serving": "while it served", "shutdown": "while it shut down",
+          "left": "as it left"}
 
 
 class Last(NamedTuple):
@@ -29,6 +41,8 @@ class Last(NamedTuple):
     death: Death
     silent_s: float
     """For how long the loop had shown no life."""
+    blocked: bool
+    """That is too long."""
     unwatched_s: float
     """For how long the monitor had not looked."""
     cpu_s: float | None = None
@@ -42,95 +56,146 @@ class Last(NamedTuple):
     evidence: tuple[str, ...] = ()
     """What the arbiter and the kernel say."""
 
+    @property
+    def unseen(self) -> bool:
+        """The monitor, too, has missed most of the silence."""
+        return self.unwatched_s > max(_SILENT_S, self.silent_s / 2)
+
+    @property
+    def idle(self) -> bool:
+        """The process has hardly computed since the monitor last looked."""
+        return self.cpu_s is not None and self.cpu_s < _IDLE_SHARE * self.unwatched_s
+
 
 def explain(last: Last, snapshot: Snapshot) -> Diagnosis:
     """Who is to blame, and why it is thought so."""
-    told = last.told.diagnosis if last.told is not None else None
     if last.death.reason == TIMEOUT:
-        if told is None:
-            return _timeout(last, snapshot.loop_thread)
-        return told._replace(evidence=(*told.evidence, *_as_told(last), *last.evidence))
+        return _blocked(last, snapshot)
     frames = last.crashed.frames if last.crashed is not None else ()
-    culprit, below = stack.split(frames) if frames else (told and told.culprit, ())
-    return Diagnosis(
+    culprit, below = stack.split(frames) if frames else (None, ())
+    end = Diagnosis(
         culprit=culprit,
-        blocking_call=below[-1] if below else culprit,
-        summary=_summary(last, culprit or (below[-1] if below else None)),
-        remedy=after_death(last.death.reason),
+        blocking_call=below[-1] if below and culprit is not None else culprit,
+        summary=_summary(last, culprit),
+        remedy=after_death(last.death, known=culprit is not None),
         evidence=tuple(_evidence(last, frames)),
         fingerprint=fingerprint(
             f"{last.death.reason} {last.death.signal or last.death.exit_code or ''}",
-            stack.named_function(frames), None),
+            stack.named_function(frames) if culprit is not None else None, None),
     )
+    return _with_block(end, last, snapshot) if last.blocked and not frames else end
 
 
-def _as_told(last: Last) -> Iterator[str]:
-    if last.told is not None:
-        yield f"recorder: as told in {last.told.event} at {last.told.time}"
+def _with_block(end: Diagnosis, last: Last, snapshot: Snapshot) -> Diagnosis:
+    """It ended of something else, and its loop was blocked then: that is told with it."""
+    block = _blocked(last, snapshot)
+    return block._replace(
+        summary=(f"{end.summary}; its loop had been silent for {last.silent_s:.1f} s by then: "
+                 f"{block.summary}"),
+        remedy=f"{end.remedy}. For the block: {block.remedy}",
+        fingerprint=end.fingerprint)
 
 
-def _timeout(last: Last, loop: ThreadStack | None) -> Diagnosis:
-    """Nobody has told of this silence: why could nobody?"""
+def _blocked(last: Last, snapshot: Snapshot) -> Diagnosis:
+    """The silence in which it died: as it was told, else why nobody has told of it."""
+    told = last.told.diagnosis if last.told is not None else None
+    if told is not None:
+        return told._replace(evidence=(*told.evidence, *_evidence(last, ())))
+    loop = snapshot.loop_thread
     frames = loop.frames if loop is not None else ()
-    culprit, below = stack.split(frames) if frames else (None, ())
-    unseen = last.unwatched_s > max(_SILENT_S, last.silent_s / 2)
-    idle = last.cpu_s is not None and last.cpu_s < _IDLE_SHARE * last.unwatched_s
-    if unseen and frames:
-        cause, summary = rules.GIL_HELD, _kept(last, culprit)
-    elif unseen and idle:
-        cause, culprit, below = rules.SUSPENDED, None, ()
-        summary = (f"nothing of this process ran for {last.unwatched_s:.1f} s, not even its C "
-                   "code: it was stopped or frozen, and the loop is not to blame")
+    if last.unseen and frames:
+        return _gil_held(last, _keeper(snapshot))
+    if last.unseen and last.idle and last.death.signal == "SIGKILL":
+        cause, summary = rules.SUSPENDED, (
+            f"nothing of this process ran for {last.unwatched_s:.1f} s, not even its C code: it "
+            "was stopped or frozen, and the loop is not to blame")
     else:
-        cause = rules.UNKNOWN
-        summary = "the loop fell silent, and what it was at is not known" if not frames else (
-            "the loop fell silent; its last stack is below")
-    blamed = cause != rules.SUSPENDED
+        cause, summary = rules.UNKNOWN, "what the loop's thread was at is not known"
+    culprit, below = stack.split(frames) if frames and cause == rules.UNKNOWN else (None, ())
     return Diagnosis(
         cause=cause,
         culprit=culprit,
-        blocking_call=(below[-1] if below else culprit) if frames else None,
+        blocking_call=below[-1] if below and culprit is not None else culprit,
         summary=summary,
         remedy=advice(cause, None, None, collected=False, in_thread=False),
         evidence=tuple(_evidence(last, frames)),
         fingerprint=fingerprint(
-            cause, stack.named_function(frames) if blamed else None, None),
+            cause, stack.named_function(frames) if culprit is not None else None, None),
     )
 
 
-def _kept(last: Last, culprit: Frame | None) -> str:
-    whose = ("native code in the loop's thread" if culprit is not None else
-             "native code, it is not known in which thread,")
-    idle = last.cpu_s is not None and last.cpu_s < _IDLE_SHARE * last.unwatched_s
-    how = ", and waited itself" if idle else ""
-    return (f"{whose} kept the GIL for {last.unwatched_s:.1f} s{how}: no Python code could run in "
-            "this process, the monitor's included")
+def _gil_held(last: Last, keeper: ThreadStack | None) -> Diagnosis:
+    """`keeper`: the thread that has kept it, as far as the stacks tell."""
+    frames = keeper.frames if keeper is not None else ()
+    culprit, below = stack.split(frames) if frames else (None, ())
+    how = ", and waited itself" if last.idle else ""
+    if keeper is None or culprit is None:
+        whose = "native code, it is not known in which thread,"
+    elif keeper.loop:
+        whose = "native code in the loop's thread"
+    else:
+        whose = (f"native code, it seems in the thread that stands in {culprit.function} (no other "
+                 "was in the application's code),")
+    return Diagnosis(
+        cause=rules.GIL_HELD,
+        culprit=culprit,
+        blocking_call=below[-1] if below and culprit is not None else culprit,
+        summary=(f"{whose} kept the GIL for {last.unwatched_s:.1f} s{how}: no Python code could "
+                 "run in this process, the monitor's included"),
+        remedy=advice(rules.GIL_HELD, None, None, collected=False,
+                      in_thread=keeper is not None and not keeper.loop),
+        evidence=tuple(_evidence(last, frames)),
+        fingerprint=fingerprint(
+            rules.GIL_HELD, stack.named_function(frames) if culprit is not None else None, None),
+    )
+
+
+def _keeper(snapshot: Snapshot) -> ThreadStack | None:
+    """The loop's thread, unless it waits or is in nobody's code; then the one other thread that is
+    in the application's own code at its very end. None: there is none, or more than one."""
+    loop = snapshot.loop_thread
+    if loop is not None and innermost_app(loop.frames) and not _waits(loop.frames[-1]):
+        return loop
+    found = [thread for thread in snapshot.threads
+             if not thread.loop and thread.frames and thread.frames[-1].app]
+    return found[0] if len(found) == 1 else None
+
+
+def _waits(innermost: Frame) -> bool:
+    """For another thread, or for the GIL: in what Python itself waits with."""
+    return (innermost.module or "").split(".")[0] in _WAITING_MODULES
 
 
 def _summary(last: Last, at: Frame | None) -> str:
     death = last.death
-    where = f" while {death.phase}" if death.phase else ""
+    when = _WHILE.get(death.phase or "", "")
     if death.reason == CRASH:
-        code = "in native code" if at is None else f"in native code called from {at.function}"
-        return f"the process died of {death.signal} {code}{where}; no Python code can catch that"
+        if at is not None:
+            return (f"it died of {death.signal} in native code called from {at.function}, {when}; "
+                    "no Python code can catch that")
+        return (f"it died of {death.signal} {when}, with no code of the application on the stack: "
+                "a library in C, or the signal was sent to it")
     if death.reason == EXIT:
-        return (f"the process ended itself with status {death.exit_code}{where}, without a drain: "
+        return (f"the process ended itself with status {death.exit_code} {when}, without a drain: "
                 "os._exit(), sys.exit() in a task, or a library that does so")
     if death.reason == OOM_SUSPECTED:
-        return f"it was killed{where}, and the kernel has killed for memory at that time"
+        return f"it was killed {when}, and it seems that memory had run out"
+    if death.by_arbiter:
+        return ("gunicorn was ending all workers, and killed this one when graceful_timeout was "
+                "over")
     if death.reason == KILLED:
-        return f"it got {death.signal or 'a signal'}{where}, and nothing speaks for memory"
-    return f"it has ended{where}, and nobody saw how"
+        return f"somebody sent it {death.signal or 'a signal'} {when}"
+    return f"it has ended {when}, and nobody saw how"
 
 
 def _evidence(last: Last, frames: tuple[Frame, ...]) -> Iterator[str]:
     if frames:
         yield f"stack: {shown_stack(frames)}"
-    if last.unwatched_s > _SILENT_S and last.death.reason == TIMEOUT:
+    if last.blocked and last.unwatched_s > _SILENT_S:
         yield (f"monitor: it last got to run {last.unwatched_s:.2f} s before the end" + (
             "; faulthandler's timer, which needs no GIL, could write" if last.timer_wrote else ""))
-    if last.cpu_s is not None and last.death.reason == TIMEOUT:
-        yield f"arbiter: the process used {last.cpu_s:.2f} s of CPU since then, at most"
-    if not frames:
-        yield from _as_told(last)
+        if last.cpu_s is not None:
+            yield f"arbiter: the process used {last.cpu_s:.2f} s of CPU since then, at most"
+    if last.told is not None:
+        yield f"recorder: as told in {last.told.event} at {last.told.time}"
     yield from last.evidence

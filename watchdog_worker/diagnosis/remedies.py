@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from watchdog_worker.diagnosis import rules
 from watchdog_worker.diagnosis.rules import Rule
+from watchdog_worker.model import Death
 
 _ELSE = ("or make the endpoint a plain `def`, or call it in a thread: "
          "`await asyncio.to_thread(...)`")
@@ -70,18 +71,24 @@ def advice(
 
 
 _AFTER_DEATH = {
-    "crash": "the C extension on the stack is to blame, or what it was given: update it, or "
-             "report it there with the stack below. A core file (`ulimit -c`) has the C side of it",
-    "exit": "find who ends the process (`os._exit`, `sys.exit` in a task): an exception that the "
-            "framework answers with an error page is meant instead",
+    "exit": "find who ends the process: os._exit, sys.exit in a task, a library. To fail a "
+            "request, raise an exception instead",
     "oom_suspected": "less memory for each worker (fewer workers, `max_requests`, smaller pieces), "
-                     "or a higher limit; the requests in flight are where it grew last",
+                     "or a higher limit; what grew may be among the requests in flight",
     "killed": "look for who sends the signal: an operator, a supervisor, a liveness probe",
     "unknown": "the kernel's log may know, or the supervisor's: `journalctl -k`, "
                "`kubectl describe pod`",
 }
+_CRASH = ("the C code below that line is to blame, or what it was given: update that library, or "
+          "report it there with the stack below. A core file (`ulimit -c`) has the C side of it")
+_CRASH_ELSEWHERE = ("see whether somebody sent the signal (a supervisor's watchdog, `kill`); else "
+                    "a library in C is to blame, and a core file (`ulimit -c`) says which")
+_DRAIN = ("a longer `graceful_timeout`, or requests that end sooner: what streams or blocks when "
+          "gunicorn is told to go is cut off")
 
 
-def after_death(reason: str) -> str:
-    """For a worker that ended for this reason and not at its timeout."""
-    return _AFTER_DEATH[reason]
+def after_death(death: Death, known: bool) -> str:
+    """For a worker that did not end at its timeout. `known`: its line in the application is."""
+    if death.reason == "crash":
+        return _CRASH if known else _CRASH_ELSEWHERE
+    return _DRAIN if death.by_arbiter else _AFTER_DEATH[death.reason]

@@ -11,7 +11,7 @@ from typing import Any
 
 import watchdog_worker
 from watchdog_worker.ownthread import words
-from watchdog_worker.postmortem.ending import status_in_caller
+from watchdog_worker.postmortem.ending import status_from_halt, status_in_caller
 from watchdog_worker.postmortem.registry import Registry
 
 
@@ -38,7 +38,7 @@ class OnExit:
 
     def __call__(self, server: Any) -> None:
         try:
-            self._registry.ending()
+            self._registry.ending(status_from_halt())
         except Exception as error:
             server.log.error("watchdog: %s", words(error))
         self._theirs(server)

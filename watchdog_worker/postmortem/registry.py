@@ -11,6 +11,7 @@ import os
 import platform
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -25,13 +26,16 @@ from watchdog_worker.capture import appcode, cgroup
 from watchdog_worker.model import Report
 from watchdog_worker.ownthread import words
 from watchdog_worker.postmortem import autopsy
-from watchdog_worker.postmortem.ending import Children, Ending, orderly
+from watchdog_worker.postmortem.caps import Caps
+from watchdog_worker.postmortem.ending import Children, Ending, Kills, MemoryKills
+from watchdog_worker.postmortem.reason import BOOTING, orderly
 from watchdog_worker.postmortem.reporter import Reporters
-from watchdog_worker.vitals import layout, recording
+from watchdog_worker.vitals import recording
 from watchdog_worker.vitals.recorder import Identity, RecorderFile
 
 _LEFT_MOST = 50
-"""So many that were left behind are told at once."""
+"""So many that were left behind are told at a start; the rest waits for the next."""
+_MINUTE_S = 60.0
 
 
 class Registry:
@@ -42,7 +46,8 @@ class Registry:
         self._pid = os.getpid()
         self._files: list[tuple[Any, RecorderFile]] = []
         self._reporters = Reporters(self._close_all)
-        self._children = Children()
+        self._children, self._memory_kills = Children(), MemoryKills()
+        self._boots = _Limit()
         self._swept: set[str] = set()
         self._warned = False
         atexit.register(self._remove_all)
@@ -82,11 +87,13 @@ class Registry:
             self._conclude(worker, file, Ending(
                 monotonic(), status, bool(worker.aborted), stopping, cpu_s, peak_bytes))
 
-    def ending(self) -> None:
-        """The arbiter is about to end: whoever was not reaped has been killed by now."""
+    def ending(self, boot_failed: int | None) -> None:
+        """The arbiter is about to end: whoever was not reaped has been killed by now, or has left
+        with the status that makes it end."""
         for worker, _ in list(self._files):
             if isinstance(worker.pid, int):
-                self.reaped(worker, _last_status(worker.pid), stopping=True)
+                status = _last_status(worker.pid)
+                self.reaped(worker, boot_failed if status is None else status, stopping=True)
         self._remove_all()
         self._reporters.wait()
 
@@ -94,10 +101,16 @@ class Registry:
         file.remove()
         try:
             seen = _seen(file.fd)
-            at_peace = orderly(ending, seen.phase)
-            if not at_peace or seen.undelivered:
+            if ending.signal == "SIGKILL" and not ending.by_arbiter:
+                ending = ending._replace(
+                    kills=self._memory_kills.since(seen.pulse, cgroup.memory()))
+            tell = not orderly(ending, seen.phase)
+            if tell and seen.phase in BOOTING:
+                tell, untold = self._boots.admit(worker.cfg.watchdog_stall_rate_limit)
+                ending = ending._replace(untold=untold)
+            if tell or seen.undelivered:
                 self._reporters.report(
-                    worker, lambda: _reports(worker, _read(file.fd, worker), ending, at_peace))
+                    worker, lambda: _reports(worker, _read(file.fd, worker), ending, tell))
         finally:
             file.close()
 
@@ -148,33 +161,58 @@ class Registry:
             self._close_all()
 
 
+class _Limit:
+    """So many a minute: a worker that dies as it boots does so again and again."""
+
+    def __init__(self) -> None:
+        self._told: deque[float] = deque()
+        self._untold = 0
+
+    def admit(self, most: int) -> tuple[bool, int]:
+        """Whether one more may be told, and how many were not since the last that was."""
+        now = monotonic()
+        while self._told and now - self._told[0] > _MINUTE_S:
+            self._told.popleft()
+        if len(self._told) >= most:
+            self._untold += 1
+            return False, 0
+        self._told.append(now)
+        untold, self._untold = self._untold, 0
+        return True, untold
+
+
 def _reports(
-    worker: Any, found: recording.Recording, ending: Ending, at_peace: bool
+    worker: Any, found: recording.Recording, ending: Ending, tell: bool
 ) -> Iterator[Report]:
     """What is to be told of a worker, in the reporter: what it could not deliver comes first."""
     appcode.claim(report.app_name(worker))
     yield from autopsy.undelivered(found)
-    if not at_peace:
-        yield autopsy.examined(found, ending, cgroup.memory())
+    if tell:
+        yield autopsy.examined(found, ending, Caps.of(worker.cfg))
 
 
 def _obituaries(worker: Any, left: list[int]) -> Iterator[Report]:
     """Of those whose files are open here, in the reporter."""
+    memory, boot_id = cgroup.memory(), _boot_id()
     for fd in left:
         try:
             found = recording.load(fd)
         except (OSError, recording.NotARecording):
             continue
-        if found.pid:  # else its fork never came
-            yield from _reports(
-                worker, found, Ending(monotonic(), left_behind=True), at_peace=False)
+        if not found.pid:  # its fork never came
+            continue
+        kills = MemoryKills().since(found.pulse, memory)
+        comparable = found.boot_id == boot_id and kills.where == "cgroup"
+        ending = Ending(
+            monotonic(), left_behind=True, kills=kills if comparable else Kills())
+        yield from _reports(worker, found, ending, tell=not orderly(ending, found.phase))
 
 
 def _seen(fd: int) -> recording.Glance:
     try:
         return recording.glance(fd)
     except recording.NotARecording:  # the worker has spoilt it
-        return recording.Glance(0, layout.PHASES[0], undelivered=False)
+        return recording.Glance()
 
 
 def _read(fd: int, worker: Any) -> recording.Recording:
@@ -195,7 +233,7 @@ def _left_behind(folder: str, owners: set[int], left_open: ExitStack) -> Iterato
             try:
                 fd = opened.enter_context(rundir.opened(path))
                 ours = os.fstat(fd).st_uid in owners
-                if not ours or rundir.held(fd) or not rundir.claimed(fd):
+                if not ours or rundir.is_locked(fd) or not rundir.try_lock(fd):
                     continue
                 if not os.path.samestat(os.lstat(path), os.fstat(fd)):
                     continue  # another start was quicker

@@ -26,6 +26,8 @@ from watchdog_worker.render.plain import plain
 
 _PATH_CHARS = 200
 _BLOCKERS = {"import": "by an import", "logging": "by writing a log"}
+_WHILE = {"boot": "while it booted", "startup": "while it started up",
+          "serving": "while it served", "shutdown": "while it shut down", "left": "as it left"}
 _SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 
@@ -98,37 +100,49 @@ def _slow(snapshot: Snapshot) -> str:
 def _death(
     death: Death, pid: int, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None
 ) -> str:
-    line = f"watchdog worker {pid} {_ended(death)}"
-    where = _where(diagnosis) if diagnosis is not None else ""
+    name = f"watchdog worker {pid}"
+    parts = [f"{name}, found later," if death.left_behind else name, _ended(death)]
     if diagnosis is not None and diagnosis.cause == "suspended":
-        line += ": the process did not get to run"
+        parts.append("as the process did not get to run")
     elif stall is not None:
-        by = f" {_by(diagnosis)}" if _by(diagnosis) else ""
-        line += f": loop blocked {stall.blocked_s:.1f} s{by}"
-    line += f" {where}" if where else f" while {death.phase}" if death.phase else ""
-    first = snapshot.blocking_request or next(iter(snapshot.requests), None)
-    if first is None:
-        return line
+        parts += [f"while its loop was blocked {stall.blocked_s:.1f} s", _by(diagnosis)]
+    elif not death.by_arbiter and (diagnosis is None or diagnosis.culprit is None):
+        parts.append(_WHILE.get(death.phase or "", ""))
+    if diagnosis is not None and (diagnosis.culprit or stall is None):
+        parts.append(_where(diagnosis))
+    return " ".join(filter(None, parts)) + _lost(death, snapshot)
+
+
+def _lost(death: Death, snapshot: Snapshot) -> str:
+    """The requests that died with it, and the one of them that tells most."""
     lost = snapshot.requests_total or len(snapshot.requests)
     if snapshot.blocking_request is not None:
-        line += _handling(first)
-        return line if lost == 1 else f"{line}; {lost} requests lost"
-    oldest = request_name(first)
-    return f"{line}; request lost: {oldest}" if lost == 1 else (
-        f"{line}; {lost} requests lost, the oldest {oldest}")
+        more = f"; {lost} requests lost" if lost > 1 else ""
+        return _handling(snapshot.blocking_request) + more
+    if not snapshot.requests:
+        return ""
+    plain_ones = [each for each in snapshot.requests if each.type != "websocket"]
+    newest = death.reason in ("crash", "exit")
+    shown = (plain_ones or snapshot.requests)[-1 if newest else 0]
+    if lost == 1:
+        return f"; request lost: {request_name(shown)}"
+    return (f"; {lost} requests lost, the {'newest' if newest else 'oldest'} "
+            f"{request_name(shown)}")
 
 
 def _ended(death: Death) -> str:
+    signal = death.signal or "it is not known by what"
     if death.reason == "timeout":
         return "was killed by WORKER TIMEOUT"
     if death.reason == "crash":
         return f"crashed ({death.signal})"
     if death.reason == "oom_suspected":
-        return f"was killed, it seems for memory ({death.signal or 'nobody saw it'}),"
+        return f"was killed, it seems for memory ({signal}),"
     if death.reason == "exit":
         return f"exited with status {death.exit_code}"
     if death.reason == "killed":
-        return f"was killed ({death.signal})"
+        by = " by gunicorn at the end of graceful_timeout" if death.by_arbiter else ""
+        return f"was killed{by} ({death.signal})"
     return "has ended, it is not known how,"
 
 

@@ -54,7 +54,7 @@ def _body(report: Report) -> Iterator[str]:
         yield f"variable:   {plain(report.context.variable)}"
         yield f"holds:      {plain(report.context.type)}"
     if report.diagnosis is not None:
-        yield from _diagnosis(report.diagnosis)
+        yield from _diagnosis(report.diagnosis, report.death is not None)
     if snapshot.profile is not None:
         yield from _profile(snapshot.profile)
     if snapshot.slow_ended:
@@ -74,14 +74,23 @@ def _death(death: Death) -> Iterator[str]:
     parts = [f"death:      {death.reason}"]
     parts += [plain(death.signal)] if death.signal is not None else []
     parts += [f"exit status {death.exit_code}"] if death.exit_code is not None else []
-    parts += [f"while {death.phase}"] if death.phase is not None else []
-    parts += ["found later, its arbiter was dead too"] if death.left_behind else []
+    parts += [f"phase {death.phase}"] if death.phase is not None else []
     yield ", ".join(parts)
-    ages = [f"{what} {age:.2f} s" for what, age in (
-        ("the last beat", death.last_beat_age_s), ("the last notify", death.last_notify_age_s))
-        if age is not None]
+    if death.left_behind:
+        host = f" on host {plain(death.host)}" if death.host is not None else ""
+        last = f"; the last trace of it is of {death.last_trace}" if death.last_trace else ""
+        yield f"            found later{host}, when its gunicorn was dead as well{last}"
+    ages = [f"{age:.2f} s since {what}" for what, age in (
+        ("its last beat", death.last_beat_age_s),
+        ("it last notified gunicorn", death.last_notify_age_s)) if age is not None]
     if ages:
-        yield f"            {', '.join(ages)} before"
+        yield f"            then {', '.join(ages)}"
+    life = [f"up for {death.uptime_s:.1f} s"] if death.uptime_s is not None else []
+    life += [f"{_count(death.requests_served, 'request')} served"] if death.requests_served else []
+    life += [f"{_count(death.reports_lost, 'report')} lost"] if death.reports_lost else []
+    life += [plain(death.versions)] if death.versions else []
+    if life:
+        yield f"            {', '.join(life)}"
 
 
 def _stall(stall: Stall) -> Iterator[str]:
@@ -92,13 +101,14 @@ def _stall(stall: Stall) -> Iterator[str]:
         yield f"{stall.withheld} more stalls were not told (watchdog_stall_rate_limit)"
 
 
-def _diagnosis(diagnosis: Diagnosis) -> Iterator[str]:
+def _diagnosis(diagnosis: Diagnosis, dead: bool) -> Iterator[str]:
     if diagnosis.cause is not None:
         yield f"cause:      {diagnosis.cause}"
     if diagnosis.culprit is not None:
         yield f"your code:  {plain(place(diagnosis.culprit))}"
     if diagnosis.blocking_call is not None and diagnosis.blocking_call != diagnosis.culprit:
-        yield f"blocked in: {plain(place(diagnosis.blocking_call))}"
+        word = "ended in:  " if dead and diagnosis.cause is None else "blocked in:"
+        yield f"{word} {plain(place(diagnosis.blocking_call))}"
     if diagnosis.waits_for is not None:
         yield f"waits for:  {plain(diagnosis.waits_for)}"
     if diagnosis.summary is not None:
@@ -254,14 +264,13 @@ def _tasks(tasks: Tasks, of_slow: bool) -> Iterator[str]:
 
 
 def _figures(snapshot: Snapshot) -> Iterator[str]:
-    if not snapshot.capture_s:
-        return
-    yield ""
-    if snapshot.process is not None:
-        yield _process(snapshot.process)
-    if snapshot.loop_lag is not None:
-        yield _lag(snapshot.loop_lag)
-    yield f"this picture took {snapshot.capture_s * 1000:.0f} ms"
+    figures = [_process(snapshot.process)] if snapshot.process is not None else []
+    figures += [_lag(snapshot.loop_lag)] if snapshot.loop_lag is not None else []
+    if snapshot.capture_s:
+        figures.append(f"this picture took {snapshot.capture_s * 1000:.0f} ms")
+    if figures:
+        yield ""
+        yield from figures
 
 
 def _process(process: Process) -> str:

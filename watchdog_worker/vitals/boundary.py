@@ -15,7 +15,7 @@ from watchdog_worker.vitals.asgi import Application, Receive, Scope, Send
 from watchdog_worker.vitals.context import Contexts
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
-from watchdog_worker.vitals.slots import METHODS, write
+from watchdog_worker.vitals.slots import METHODS, SPARE, write
 
 
 class Boundary:
@@ -54,10 +54,9 @@ class Boundary:
         requests = in_flight.requests
         requests[number] = now, scope, send
         # The same for those who look from outside, also when this process is dead.
-        slots = in_flight.slots
-        free, spare = slots.free, slots.spare
-        slot = free.pop() if free else spare
+        slots, slot = in_flight.slots, SPARE
         try:
+            slot = slots.free.pop()
             write(slots.map, slot, 1, number, now, METHODS[scope["method"]], scope["raw_path"])
         except Exception:
             slot = slots.write_odd(slot, number, now, scope)
@@ -69,8 +68,8 @@ class Boundary:
         finally:
             del requests[number]
             slots.map[slot] = 0
-            if slot != spare:
-                free.append(slot)
+            if slot != SPARE:
+                slots.free.append(slot)
             now = monotonic()
             if now >= heartbeat.care_at:
                 heartbeat.care(now)

@@ -18,7 +18,7 @@ from watchdog_worker.vitals.recorder import Recorder
 if TYPE_CHECKING:  # commands that read recorders do without
     import asyncio
 
-STARTUP, SERVING, SHUTDOWN = "startup", "serving", "shutdown"
+STARTUP, SERVING, SHUTDOWN, LEFT = "startup", "serving", "shutdown", "left"
 
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the lag histogram's buckets, in seconds."""
@@ -111,6 +111,10 @@ class Heartbeat:
         now = monotonic()
         self._silent_after = now + self._drain_s
         self._recorder.phase(SHUTDOWN, now)
+
+    def leave(self) -> None:
+        """All is done, and the process is about to end."""
+        self._recorder.phase(LEFT, monotonic())
 
     def sign(self) -> None:
         """The loop lives. `Boundary` does the same in its own body, as it is the hot path."""

@@ -20,6 +20,7 @@ A reader trusts nothing of it (see `recording`). The version changes when anythi
 from __future__ import annotations
 
 from struct import Struct
+from typing import NamedTuple
 
 MAGIC = b"WDVITALS"
 VERSION = 1
@@ -49,12 +50,42 @@ BEAT = Struct("<dQdd15Q")
 and its histogram."""
 BEAT_AT = NOTIFIED_AT + NOTIFIED.size
 
-PULSE = Struct("<ddddddQQQqqIIQQQ")
-"""The last look (monotonic, wall); the loop's last sign of life; since when it is blocked; by when
-the timer of the raw stacks is due; CPU time of the process; bytes resident, limit and use of its
-control group; processes killed for memory in that group and on the machine (-1: not told);
-checksum of the group's name, threads; stalls, reports made and reports lost so far."""
+PULSE = Struct("<dddddddQQQqqIIQQQ")
 PULSE_AT = 2048
+
+
+class Pulse(NamedTuple):
+    """What the monitor has seen at its last look, as PULSE holds it."""
+
+    at: float = 0.0
+    wall: float = 0.0
+    """The same moment, by the time of day."""
+    last_sign: float = 0.0
+    """Of life, of the loop."""
+    blocked_since: float = 0.0
+    timer_due: float = 0.0
+    """When the timer of the raw stacks writes, if nobody pushes it ahead."""
+    cpu_s: float = 0.0
+    """Of the whole process."""
+    figures_at: float = 0.0
+    """When what follows was counted."""
+    rss_bytes: int = 0
+    memory_limit_bytes: int = 0
+    """Of the control group."""
+    memory_bytes: int = 0
+    """Used by it."""
+    group_oom_kills: int = -1
+    """Processes of the control group that were killed for memory; -1: not told."""
+    machine_oom_kills: int = -1
+    """The same of the whole machine; -1: not told, or not asked as the group's are."""
+    group: int = 0
+    """A checksum of the group's name."""
+    threads: int = 0
+    stalls: int = 0
+    reports: int = 0
+    reports_lost: int = 0
+    """Reports that had to make room for others before the log had taken them."""
+
 
 SLOT = Struct("<B7xQd16s216s")
 """Whether it is used; number, beginning; method (`websocket` for one); path as it was sent."""
@@ -78,7 +109,8 @@ FREE, UNDELIVERED, DELIVERED = 0, 1, 2
 SIZE = 303104
 RAW_AT = SIZE
 
-PHASES = ("boot", "startup", "serving", "shutdown")
+PHASES = ("boot", "startup", "serving", "shutdown", "left")
+"""The last: its drain is over, and it leaves of its own accord."""
 
 
 def slot_at(index: int) -> int:

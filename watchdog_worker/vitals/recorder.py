@@ -113,9 +113,9 @@ class Recorder:
         layout.BEAT.pack_into(
             self._map, layout.BEAT_AT, now, requests, late_s, latest_s, *counts)
 
-    def pulse(self, *values: float) -> None:
-        """The monitor has looked, and has seen this (see `layout.PULSE`). Monitor thread."""
-        layout.PULSE.pack_into(self._map, layout.PULSE_AT, *values)
+    def pulse(self, pulse: layout.Pulse) -> None:
+        """The monitor has looked. Monitor thread."""
+        layout.PULSE.pack_into(self._map, layout.PULSE_AT, *pulse)
 
     def abandon(self) -> None:
         """Write to nobody's file any more. In a process that was forked off."""

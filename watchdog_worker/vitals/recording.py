@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from watchdog_worker.model import LoopLag
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.heartbeat import LAG_BOUNDS
+from watchdog_worker.vitals.layout import Pulse
 from watchdog_worker.vitals.outbox import REPORT_MOST
 
 RAW_MOST = 256 * 1024
@@ -25,6 +26,8 @@ _SECONDS_MOST = 1e12
 _COUNT_MOST = 2 ** 53
 _DIGITS_MOST = 20
 _TEXT_MOST = 500
+_SAME_SIGN_S = 0.01
+_MAY_BE_UNTOLD = ("group_oom_kills", "machine_oom_kills")
 
 
 class NotARecording(ValueError):
@@ -62,27 +65,6 @@ class KeptReport(NamedTuple):
             return _parsed(zlib.decompressobj().decompress(self.packed, REPORT_MOST))
         except (ValueError, zlib.error, RecursionError, MemoryError):
             return None
-
-
-class Pulse(NamedTuple):
-    """What the monitor saw at its last look."""
-
-    at: float
-    wall: float
-    last_sign: float
-    blocked_since: float
-    timer_due: float
-    cpu_s: float
-    rss_bytes: int
-    memory_limit_bytes: int
-    memory_bytes: int
-    group_oom_kills: int
-    machine_oom_kills: int
-    group: int
-    threads: int
-    stalls: int
-    reports: int
-    reports_lost: int
 
 
 class Recording(NamedTuple):
@@ -127,6 +109,11 @@ class Recording(NamedTuple):
         newest = max((request.began for request in self.requests), default=0.0)
         return max(self.last_beat, newest, self.pulse.last_sign)
 
+    def told_of_silence(self) -> tuple[KeptReport, ...]:
+        """The reports of the silence that goes on, or in which it died; the newest first."""
+        return tuple(kept for kept in reversed(self.reports)
+                     if kept.silent_since and kept.silent_since >= self.last_sign - _SAME_SIGN_S)
+
     @property
     def last_trace(self) -> float:
         """The last thing that is known of the process."""
@@ -136,19 +123,22 @@ class Recording(NamedTuple):
 class Glance(NamedTuple):
     """The little that the arbiter itself looks at, to know whether there is anything to tell."""
 
-    pid: int
-    phase: str
-    undelivered: bool
+    pid: int = 0
+    phase: str = layout.PHASES[0]
+    undelivered: bool = False
     """A report has not reached the log."""
+    pulse: Pulse = Pulse()
 
 
 def glance(fd: int) -> Glance:
     """Look at a few fields of fixed size. Raises OSError and NotARecording."""
     data = _whole(fd)
+    _check(data)
     (phase, _), (pid, *_) = (layout.PHASE.unpack_from(data, layout.PHASE_AT),
                              layout.BOOT.unpack_from(data, layout.BOOT_AT))
-    return Glance(_count(pid), _phase(phase), any(
-        data[layout.letter_at(index)] == layout.UNDELIVERED for index in range(layout.LETTERS)))
+    undelivered = any(
+        data[layout.letter_at(index)] == layout.UNDELIVERED for index in range(layout.LETTERS))
+    return Glance(_count(pid), _phase(phase), undelivered, _pulse(data))
 
 
 def blank() -> Recording:
@@ -180,10 +170,8 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
     """
     if len(data) < layout.SIZE:
         raise NotARecording("too short")
-    magic, version, *identity = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)
-    if magic != layout.MAGIC or version != layout.VERSION:
-        raise NotARecording("not a recorder's file" if magic != layout.MAGIC else
-                            f"written by another version (layout {version})")
+    _check(data)
+    _, _, *identity = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)
     (arbiter_pid, age, uid, made_wall, made, timeout, graceful_timeout, beat_interval,
      stall_threshold, boot_id, app, versions, host) = identity
     pid, started, loop_thread, booted = layout.BOOT.unpack_from(data, layout.BOOT_AT)
@@ -202,12 +190,20 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
         raw[:RAW_MOST].rstrip(b"\0").decode("utf-8", "replace"))
 
 
+def _check(data: bytes) -> None:
+    magic, version = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)[:2]
+    if magic != layout.MAGIC:
+        raise NotARecording("not a recorder's file")
+    if version != layout.VERSION:
+        raise NotARecording(f"written by another version (layout {version})")
+
+
 def _pulse(data: bytes) -> Pulse:
-    values = layout.PULSE.unpack_from(data, layout.PULSE_AT)
-    numbers: list[Any] = [_seconds(value) for value in values[:6]]
-    numbers += [_count(value, least=-1 if at in (3, 4) else 0)
-                for at, value in enumerate(values[6:])]
-    return Pulse(*numbers)
+    found = Pulse._make(layout.PULSE.unpack_from(data, layout.PULSE_AT))
+    return Pulse._make(
+        _seconds(value) if isinstance(value, float)
+        else _count(value, least=-1 if name in _MAY_BE_UNTOLD else 0)
+        for name, value in zip(Pulse._fields, found, strict=True))
 
 
 def _requests(data: bytes) -> tuple[KeptRequest, ...]:

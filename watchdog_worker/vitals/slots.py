@@ -17,6 +17,8 @@ METHODS = {name: name.encode() for name in (
     "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT")}
 WEBSOCKET = b"websocket"
 
+SPARE = layout.slot_at(layout.SLOTS)
+"""For whom there is no other."""
 write = layout.SLOT.pack_into
 """`write(map, slot, 1, number, began, method, path)`."""
 
@@ -29,14 +31,13 @@ class Slots:
     spare, so that at least the newest is told.
     """
 
-    __slots__ = ("map", "free", "spare")
+    __slots__ = ("map", "free")
 
     _SOCKETS_LEAVE = layout.SLOTS // 2
 
     def __init__(self, memory: mmap.mmap | bytearray) -> None:
         self.map = memory
         self.free = [layout.slot_at(index) for index in reversed(range(layout.SLOTS))]
-        self.spare = layout.slot_at(layout.SLOTS)
 
     def write_odd(self, slot: int, number: int, began: float, scope: Scope) -> int:
         """Write a request that has no everyday scope; its slot. Never raises.
@@ -45,9 +46,9 @@ class Slots:
         """
         try:
             is_socket = scope.get("type") == "websocket"
-            if is_socket and slot != self.spare and len(self.free) < self._SOCKETS_LEAVE:
+            if is_socket and slot != SPARE and len(self.free) < self._SOCKETS_LEAVE:
                 self.free.append(slot)
-                slot = self.spare
+                slot = SPARE
             method = WEBSOCKET if is_socket else str(scope.get("method", "")).encode()
             path = scope.get("raw_path") or str(scope.get("path", "")).encode("utf-8", "replace")
             write(self.map, slot, 1, number, began, method, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from watchdog_worker.capture import tasks, whose
 from watchdog_worker.capture.requests import Choice, listed
-from watchdog_worker.model import to_plain
+from watchdog_worker.plainform import to_plain
 from watchdog_worker.vitals.boundary import Boundary
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import Entry, InFlight

@@ -7,7 +7,8 @@ from typing import Any
 
 from watchdog_worker.postmortem.ending import Ending
 from watchdog_worker.vitals import layout
-from watchdog_worker.vitals.recording import Pulse, Recording, read
+from watchdog_worker.vitals.layout import Pulse
+from watchdog_worker.vitals.recording import Recording, read
 
 NOW = 1000.0
 

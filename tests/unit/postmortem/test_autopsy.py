@@ -12,10 +12,12 @@ import pytest
 
 from tests.unit.postmortem.given import NOW, ending, exited, killed_by, recording
 from tests.unit.reports import pre_kill
-from watchdog_worker.capture.cgroup import Memory
 from watchdog_worker.model import Report
 from watchdog_worker.postmortem import autopsy
+from watchdog_worker.postmortem.caps import Caps
+from watchdog_worker.postmortem.ending import Kills
 from watchdog_worker.render.text import text
+from watchdog_worker.vitals import boundary
 from watchdog_worker.vitals.recording import KeptReport, KeptRequest
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "deaths"
@@ -57,9 +59,10 @@ CASES: dict[str, tuple[Any, Any]] = {
     "told_before": (recording(**{**SILENT, "at": NOW - 0.1}, requests=(OTHER, PAY),
                               reports=(kept(told()),)),
                     ending(killed_by("SIGABRT"), struck=True)),
-    "oom": (recording(requests=(SOCKET, OTHER, PAY), rss_bytes=480 * 2 ** 20, group=7,
-                      group_oom_kills=0, memory_limit_bytes=2 ** 29,
-                      memory_bytes=505 * 2 ** 20), ending(killed_by("SIGKILL"))),
+    "oom": (recording(requests=(SOCKET, OTHER, PAY), rss_bytes=480 * 2 ** 20,
+                      figures_at=NOW - 0.4, memory_limit_bytes=2 ** 29,
+                      memory_bytes=505 * 2 ** 20),
+            ending(killed_by("SIGKILL"), kills=Kills("cgroup", 0, 1))),
     "killed": (recording(requests=(PAY,)), ending(killed_by("SIGKILL"))),
     "exit": (recording(), ending(exited(7))),
     "left_behind": (recording(requests=(PAY,)), ending(None, left_behind=True)),
@@ -68,8 +71,7 @@ CASES: dict[str, tuple[Any, Any]] = {
 
 def examined(name: str) -> Report:
     found, end = CASES[name]
-    group = Memory(group=7, group_oom_kills=1) if name == "oom" else Memory()
-    return autopsy.examined(found, end, group)
+    return autopsy.examined(found, end)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -88,12 +90,18 @@ def test_a_request_is_told_as_it_was() -> None:
             request.headers) == (5, "/pay now", "GET", 6.0, "10.0.0.1:5", {"a": "b"})
 
 
-def test_one_request_alone_is_to_blame_and_of_several_none() -> None:
-    """Which of several was running is in no stack that C writes."""
-    assert examined("gil_held").snapshot.requests[0].blocking
-    found, end = CASES["gil_held"]
-    several = autopsy.examined(found._replace(requests=(OTHER, PAY)), end, Memory())
-    assert not any(request.blocking for request in several.snapshot.requests)
+@pytest.mark.parametrize("name, raw", [("gil_held", TIMER), ("crash", FATAL)])
+def test_one_request_alone_is_to_blame_if_the_loop_was_in_it(name: str, raw: str) -> None:
+    """Not one that waits while a task of the application's own blocks; and of several, none."""
+    in_request = raw.replace(
+        '  File "/srv/shop/main.py", line 8',
+        f'  File "{boundary.__file__}", line 67 in __call__\n  File "/srv/shop/main.py", line 8')
+    found, end = CASES[name]
+    for requests, stack, blamed in (
+            ((PAY,), in_request, [True]), ((PAY,), raw, [False]),
+            ((OTHER, PAY), in_request, [False, False])):
+        told_of = autopsy.examined(found._replace(requests=requests, raw=stack), end)
+        assert [request.blocking for request in told_of.snapshot.requests] == blamed
 
 
 def test_what_was_told_of_the_same_silence_is_what_is_known() -> None:
@@ -108,7 +116,7 @@ def test_what_was_told_of_another_silence_is_not() -> None:
     """It ended, and another began."""
     found, end = CASES["told_before"]
     earlier = found._replace(reports=(kept(told(), silent_since=NOW - 60),))
-    report = autopsy.examined(earlier, end, Memory())
+    report = autopsy.examined(earlier, end)
     assert report.diagnosis is not None and report.diagnosis.cause == "unknown"
 
 
@@ -123,7 +131,7 @@ def test_what_the_log_has_not_got_is_delivered_in_its_order() -> None:
 
 def test_the_ages_of_what_was_left_behind_end_with_its_last_trace() -> None:
     """Nobody knows when it died, and it was not when it was found."""
-    report = autopsy.examined(*CASES["left_behind"], Memory())
+    report = autopsy.examined(*CASES["left_behind"])
     assert report.death is not None
     assert report.death.last_beat_age_s == 0.0
     assert report.snapshot.requests[0].age_s == pytest.approx(5.7)
@@ -134,9 +142,78 @@ def test_more_frames_than_the_loops_thread_had_room_for() -> None:
     alone = ("Fatal Python error: Aborted\n\nStack (most recent call first):\n"
              '  File "/srv/shop/main.py", line 7 in pay\n  File "/x.py", line 1 in <module>\n')
     report = autopsy.examined(
-        recording(raw=alone), ending(killed_by("SIGABRT")), Memory())
+        recording(raw=alone), ending(killed_by("SIGABRT")))
     assert report.snapshot.threads[0].loop
     thread = alone.replace("in <module>", "in _bootstrap")
     report = autopsy.examined(
-        recording(raw=thread), ending(killed_by("SIGABRT")), Memory())
+        recording(raw=thread), ending(killed_by("SIGABRT")))
     assert not report.snapshot.threads[0].loop
+
+
+def test_a_gil_that_another_thread_kept() -> None:
+    """The loop stands in nobody's code; the one thread that is in the application's own is named,
+    as the likely one."""
+    raw = ("Timeout (0:00:01)!\n"
+           "Thread 0x0000000000000020 (most recent call first):\n"
+           '  File "/srv/shop/pool.py", line 4 in crunch\n'
+           "Thread 0x0000000000000010 (most recent call first):\n"
+           '  File "/srv/venv/site-packages/asyncio/runners.py", line 118 in run\n')
+    found, end = CASES["gil_held"]
+    told_of = autopsy.examined(found._replace(raw=raw), end)
+    assert told_of.diagnosis is not None and told_of.diagnosis.culprit is not None
+    assert (told_of.diagnosis.cause, told_of.diagnosis.culprit.function) == ("gil_held", "crunch")
+    assert "it seems in the thread that stands in crunch" in (told_of.diagnosis.summary or "")
+    nobody = autopsy.examined(found._replace(raw=raw.replace("shop/pool", "site-packages/x")), end)
+    assert nobody.diagnosis is not None
+    assert (nobody.diagnosis.cause, nobody.diagnosis.culprit) == ("gil_held", None)
+    assert "asyncio" not in nobody.headline
+
+
+@pytest.mark.parametrize("status", [killed_by("SIGKILL"), exited(7), killed_by("SIGHUP")])
+def test_a_loop_that_was_blocked_when_it_died_of_something_else(status: int) -> None:
+    """The block is told with its cause and line, and so is what ended it."""
+    found, _ = CASES["told_before"]
+    told_of = autopsy.examined(found, ending(status))
+    assert told_of.stall is not None and told_of.diagnosis is not None
+    assert told_of.stall.blocked_s == 6.0
+    assert told_of.diagnosis.cause == "http_client"
+    assert "while its loop was blocked 6.0 s by requests.post at" in told_of.headline
+
+
+def test_caps_hold_in_a_post_mortem_too() -> None:
+    """The oldest and the newest few requests, ten WebSockets, so many threads and frames."""
+    many = tuple(KeptRequest(number, NOW - 500 + number, "GET", "/", {})
+                 for number in range(1, 301))
+    sockets = tuple(KeptRequest(number, NOW - 200, "websocket", "/", {})
+                    for number in range(301, 331))
+    deep = '  File "/srv/shop/main.py", line 7 in pay\n' * 90
+    raw = "Timeout (0:00:01)!\n" + "".join(
+        f"Thread 0x{at:016x} (most recent call first):\n{deep}" for at in range(16, 46))
+    found, end = CASES["gil_held"]
+    told_of = autopsy.examined(
+        found._replace(requests=(*many, *sockets), raw=raw), end, Caps(20, 5, 30)).snapshot
+    assert told_of.requests_total == 330
+    assert [request.id for request in told_of.requests] == [*range(1, 11), *range(301, 311)]
+    assert (len(told_of.threads), told_of.threads_total) == (5, 30)
+    assert {len(thread.frames) for thread in told_of.threads} == {30}
+    assert {thread.frames_total for thread in told_of.threads} == {90}
+
+
+@pytest.mark.parametrize("file", ["/dev/zero", "/etc/passwd", "/proc/self/mem", "/"])
+def test_a_stack_cannot_have_any_file_read(file: str) -> None:
+    """Whoever wrote it may have been taken over: only regular source files are looked into."""
+    raw = TIMER.replace("/srv/shop/main.py", file)
+    found, end = CASES["gil_held"]
+    told_of = autopsy.examined(found._replace(raw=raw), end)
+    assert all(frame.code is None for thread in told_of.snapshot.threads
+               for frame in thread.frames if frame.file == file)
+
+
+def test_what_was_found_later_says_when_it_was_last_alive() -> None:
+    """By the time of day of the monitor's last look."""
+    found, end = CASES["left_behind"]
+    told_of = autopsy.examined(
+        found._replace(host="web-2", pulse=found.pulse._replace(wall=1.7e9)), end)
+    assert told_of.death is not None
+    assert (told_of.death.last_trace, told_of.death.host) == ("2023-11-14T22:13:20Z", "web-2")
+    assert "found later" in told_of.headline

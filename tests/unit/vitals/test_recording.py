@@ -21,11 +21,12 @@ from watchdog_worker.vitals import layout, recording
 from watchdog_worker.vitals.heartbeat import LAG_BOUNDS
 from watchdog_worker.vitals.outbox import REPORT_MOST
 from watchdog_worker.vitals.recorder import started_at
-from watchdog_worker.vitals.recording import KeptReport, NotARecording, Pulse, Recording
+from watchdog_worker.vitals.layout import Pulse
+from watchdog_worker.vitals.recording import KeptReport, NotARecording, Recording
 
 COUNTS = tuple(range(1, 16))
 PULSE: tuple[Any, ...] = (
-    1.5, 1.7e9, 3.5, 4.5, 5.5, 6.5, 7, 8, 9, -1, 11, 12, 13, 14, 15, 16)
+    1.5, 1.7e9, 3.5, 4.5, 5.5, 6.5, 6.75, 7, 8, 9, -1, 11, 12, 13, 14, 15, 16)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_whole_file_is_read_as_it_was_written(made: Made) -> None:
     recorder.phase("shutdown", 20.5)
     recorder.notified(21.5)
     recorder.beat(22.5, 900, 0.25, 0.125, COUNTS)
-    recorder.pulse(*PULSE)
+    recorder.pulse(Pulse(*PULSE))
     made.request(1, 23.5, b"GET", b"/k%C3%A4se")
     recorder.details.write(1, {"client": "10.0.0.1:1", "headers": {"x": "y"}})
     recorder.outbox.delivered(recorder.outbox.put(b'{"a": 1}', 19.5))
@@ -110,6 +111,30 @@ def test_a_worker_that_never_wrote_is_not_known(tmp_path: Path) -> None:
     assert (found.pid, found.phase, found.last_beat, found.raw) == (0, "boot", 0.0, "")
     assert (found.requests, found.reports) == ((), ())
     assert found.last_trace == found.made > 0
+
+
+def test_a_glance_shows_whether_there_is_anything_to_tell(made: Made) -> None:
+    """The worker's pid and phase, and a report that is not delivered."""
+    assert recording.glance(made.file.fd)[:3] == (0, "boot", False)
+    made.serve(1.0)
+    assert recording.glance(made.file.fd)[:3] == (os.getpid(), "serving", False)
+    number = made.recorder.outbox.put(b"{}", 0.0)
+    assert recording.glance(made.file.fd).undelivered
+    made.recorder.outbox.delivered(number)
+    assert not recording.glance(made.file.fd).undelivered
+    made.overwrite(layout.BOOT_AT, b"\xff" * layout.BOOT.size)
+    made.overwrite(layout.PHASE_AT, b"\xff")
+    assert recording.glance(made.file.fd)[:3] == (0, "boot", False)
+    os.truncate(made.path, layout.SIZE - 1)
+    with pytest.raises(NotARecording, match="too short"):
+        recording.glance(made.file.fd)
+
+
+def test_of_a_file_that_cannot_be_read_nothing_is_known() -> None:
+    """It stands for one that a worker has spoilt."""
+    found = recording.blank()
+    assert (found.pid, found.phase, found.last_trace, found.app) == (0, "boot", 0.0, "")
+    assert (found.requests, found.reports, found.raw) == ((), (), "")
 
 
 @pytest.mark.parametrize("size", [0, 1, layout.SIZE - 1])
@@ -196,9 +221,9 @@ def _kinds(form: struct.Struct) -> Iterator[str]:
         number = number if letter.isdigit() else ""
 
 
-@pytest.mark.parametrize("phase", [4, 255])
+@pytest.mark.parametrize("phase", [5, 255])
 def test_a_phase_that_there_is_not_reads_as_the_first(phase: int) -> None:
-    """There are four."""
+    """There are five."""
     data = blank()
     data[layout.PHASE_AT] = phase
     assert parsed(data).phase == "boot"

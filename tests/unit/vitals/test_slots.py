@@ -8,7 +8,7 @@ import pytest
 
 from watchdog_worker.vitals import layout, recording
 from watchdog_worker.vitals.recording import KeptRequest
-from watchdog_worker.vitals.slots import Details, Slots, write
+from watchdog_worker.vitals.slots import SPARE, Details, Slots, write
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_no_two_requests_share_a_slot_but_the_spare(memory: bytearray) -> None:
     """As many as there are slots, and the newest of those for whom none was left."""
     slots = Slots(memory)
     for number in range(1, layout.SLOTS + 4):
-        slot = slots.free.pop() if slots.free else slots.spare
+        slot = slots.free.pop() if slots.free else SPARE
         slots.write_odd(slot, number, float(number), {"type": "http"})
     assert [each.number for each in requests(memory)] == [
         *range(1, layout.SLOTS + 1), layout.SLOTS + 3]
@@ -72,7 +72,7 @@ def test_no_two_requests_share_a_slot_but_the_spare(memory: bytearray) -> None:
 def test_slots_lie_within_their_part_and_the_warm_one_comes_first(memory: bytearray) -> None:
     """The last one given back is taken next."""
     slots = Slots(memory)
-    everywhere = [*slots.free, slots.spare]
+    everywhere = [*slots.free, SPARE]
     assert len(set(everywhere)) == layout.SLOTS + 1
     assert min(everywhere) == layout.SLOT_AT
     assert max(everywhere) + layout.SLOT.size <= layout.DETAIL_AT
@@ -94,7 +94,7 @@ def test_websockets_leave_half_of_the_slots_to_others(memory: bytearray) -> None
     slot = slots.free.pop()
     assert slots.write_odd(slot, 1000, 1.0, {"type": "http"}) == slot
     slots.free.clear()
-    assert slots.write_odd(slots.spare, 1001, 1.0, socket) == slots.spare
+    assert slots.write_odd(SPARE, 1001, 1.0, socket) == SPARE
     assert slots.free == []
 
 
