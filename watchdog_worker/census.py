@@ -28,6 +28,7 @@ _MONITOR_SILENT_S = 3.0
 _TELL_OF_BLOCKS = ("stall", "pre_kill")
 _GONE = ("Z", "X", "x")
 _STOPPED = ("T", "t")
+_AWAKE = ("R", "S")
 _STARTED_FIELD = 19
 
 
@@ -198,7 +199,8 @@ def _gil_held(
         return None
     if recording.last_sign - looked > _MONITOR_SILENT_S:
         return None  # it had fallen silent before the loop did: the monitor has died
-    return True if kernel.state is not None else None  # it may be stopped
+    # Else it may be stopped or frozen: a thread that asks for the GIL sleeps or runs.
+    return True if kernel.state in _AWAKE else None
 
 
 def _blocked_by(recording: Recording) -> str | None:

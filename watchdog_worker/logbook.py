@@ -6,6 +6,7 @@ Runs in the monitor thread, but for `begin`, which the main thread calls.
 from __future__ import annotations
 
 import math
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -42,10 +43,15 @@ class Logbook:
         self.stalls = 0
         self.reports = 0
 
-    def begin(self) -> None:
-        """Have the fatal signals written down; again when the application has been loaded."""
+    def begin(self, preloaded: bool) -> None:
+        """Have the fatal signals written down. `preloaded`: the application is there already."""
         if self._raw is not None:
-            self._raw.enable()
+            self._raw.take(preloaded)
+
+    def loaded(self) -> None:
+        """The application has been imported."""
+        if self._raw is not None:
+            self._raw.retake()
 
     def speaking(self, deadline: float | None) -> None:
         """The monitor is about to report before this deadline; nobody has to do it for it."""
@@ -59,6 +65,7 @@ class Logbook:
                 self._write(signs, episode)
             except Exception as error:
                 self._off = True
+                self.speaking(signs.deadline)
                 self._failed(error)
 
     def _write(self, signs: Signs, episode: Episode | None) -> None:
@@ -76,6 +83,7 @@ class Logbook:
             blocked_since=episode.since if episode is not None and blocked else 0.0,
             timer_due=(self._raw.due or 0.0) if self._raw is not None else 0.0,
             cpu_s=time.process_time(),
+            switches=resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw,
             threads=len(threading._active),  # type: ignore[attr-defined]
             stalls=self.stalls,
             reports=self.reports,

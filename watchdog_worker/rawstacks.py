@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import threading
 import weakref
 
@@ -18,6 +19,7 @@ from watchdog_worker.vitals import layout
 _THREADS_MOST = 90
 """faulthandler writes a hundred threads at most, the newest first: the loop's would be cut off."""
 _STANDARD_ERROR = 2
+_FATAL = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 
 
 class RawStacks:
@@ -27,14 +29,14 @@ class RawStacks:
         """`margin`: how long before the arbiter's deadline the monitor speaks. In the second half
         of it, it is too late for that, and the timer writes."""
         self._fd, self._before_deadline = fd, margin / 2
-        self._used_before = faulthandler.is_enabled()
         self._own = False
         self._all_threads = True
         self._due: float | None = None
         self._spoken_for: float | None = None
         # Held across a fork too: a child of a process whose timer is armed would wait for the
-        # timer's thread when it exits, which it has not got, for ever.
-        self._arming = threading.Lock()
+        # timer's thread when it exits, which it has not got, for ever. Reentrant, as a signal
+        # handler may fork in the middle of a fork.
+        self._arming = threading.RLock()
         _all.add(self)
 
     @property
@@ -42,16 +44,31 @@ class RawStacks:
         """When the timer will write (monotonic), None while it is not armed."""
         return self._due
 
-    def enable(self) -> None:
-        """Take over the fatal signals; again, after the application may have done so. Main thread.
+    def take(self, preloaded: bool) -> None:
+        """Take over the fatal signals, where nobody else has them. Main thread, before the
+        application is imported, unless that was before the fork (`preloaded`).
 
-        gunicorn has reset SIGABRT since somebody else enabled faulthandler, and enabling what is
-        enabled leaves it at that: so off first.
+        Some libraries live on SIGSEGV (WebAssembly, the JVM): faulthandler on top of their handler
+        would turn what they catch into a death, and its `disable()` would take their handler away.
         """
-        faulthandler.disable()
         os.lseek(self._fd, layout.RAW_AT, os.SEEK_SET)
+        if not faulthandler.is_enabled():
+            if not _caught_in_c():
+                faulthandler.enable(file=self._fd, all_threads=self._all_threads)
+                self._own = True
+            return
+        if not preloaded:
+            # It is the environment's; gunicorn has reset SIGABRT since, and enabling what is
+            # enabled leaves it at that.
+            faulthandler.disable()
         faulthandler.enable(file=self._fd, all_threads=self._all_threads)
         self._own = True
+
+    def retake(self) -> None:
+        """The application may have had it write elsewhere; its handlers stay as they are, and so
+        does its being off. Main thread."""
+        if self._own and faulthandler.is_enabled():
+            faulthandler.enable(file=self._fd, all_threads=self._all_threads)
 
     def tend(self, now: float, deadline: float | None) -> None:
         """Push the timer ahead once half of its time has gone: a thread is made every time.
@@ -111,13 +128,27 @@ class RawStacks:
         self._arming.release()
 
     def in_child(self) -> None:
-        """After the fork, in the child: what ends it is not its parent's story."""
-        self._arming = threading.Lock()
-        if self._own:
+        """After the fork, in the child: what ends it is not its parent's story.
+
+        The handlers stay, as others may stand on them; what they write goes where it would go
+        without us, or nearly.
+        """
+        self._arming = threading.RLock()
+        if self._own and faulthandler.is_enabled():
             self._own = False
-            faulthandler.disable()
-            if self._used_before:
-                faulthandler.enable(file=_STANDARD_ERROR)
+            faulthandler.enable(file=_STANDARD_ERROR)
+
+
+def _caught_in_c() -> bool:
+    """Whether somebody has a handler for a signal that faulthandler wants. Where the system does
+    not tell, somebody may."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            caught = next(line for line in file if line.startswith("SigCgt:"))
+        mask = int(caught.split()[1], 16)
+    except (OSError, StopIteration, ValueError):
+        return True
+    return any(mask >> (number - 1) & 1 for number in _FATAL)
 
 
 _all: weakref.WeakSet[RawStacks] = weakref.WeakSet()

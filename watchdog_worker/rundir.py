@@ -20,8 +20,8 @@ from watchdog_worker.vitals.recording import Recording
 SHARED_MEMORY = "/dev/shm"
 _LOOK_S = 3.0
 """Reading a recorder takes less than a millisecond; whoever fills the folder up hides some."""
-_LOCK_TRIES = 10
-_LOCK_PAUSE_S = 0.005
+_LOCK_TRIES = 4
+_LOCK_PAUSE_S = 0.002
 _SIZE_MOST = 64 * 2 ** 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -86,7 +86,7 @@ class Watch:
         """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
         if self._signal is not None:
             doorbell.install(self._signal, self._bell.write_end)
-        self._logbook.begin()
+        self._logbook.begin(preloaded=bool(self._worker.cfg.preload_app))
         self._gauge.start()
         self._sinks.start()
         self._camera.start()
@@ -94,7 +94,7 @@ class Watch:
 
     def loaded(self) -> None:
         """The application has been imported, and may have enabled faulthandler for itself."""
-        self._logbook.begin()
+        self._logbook.loaded()
 
     async def settle(self) -> None:
         """On the loop, at the end of a drain: give reports under way a moment to arrive."""

@@ -103,14 +103,20 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
             if self.cfg.watchdog_context_policy != INHERIT:
                 self.config.reset_contextvars = False  # it would stand in the way
-            self._open_recorder()
+        if self.cfg.watchdog_enabled or Worker.recorders is not None:
+            self._keep_recorders()
 
-    def _open_recorder(self) -> None:
+    def _keep_recorders(self) -> None:
+        """Where HUP has switched the watchdog off, those who still have one are looked after."""
         try:
             from watchdog_worker.postmortem import hooks
 
-            self.recorder_file = hooks.registry(Worker).open(self)
-            hooks.install(self.cfg, hooks.registry(Worker))
+            registry = hooks.registry(Worker)
+            hooks.install(self.cfg, registry)
+            if self.cfg.watchdog_enabled:
+                self.recorder_file = registry.open(self)
+            else:
+                registry.look_after()
         except Exception as error:  # the arbiter must live
             self.log.error("watchdog: no flight recorder can be kept: %s", words(error))
 

@@ -88,6 +88,16 @@ async def sleep() -> None:
     time.sleep(3600)
 
 
+async def sleep_then_deadlock() -> None:
+    """What was told of is not what it dies of, in one silence."""
+    time.sleep(1.5)
+    deadlock_here()
+
+
+def deadlock_here() -> None:
+    ctypes.PyDLL(None).pause()
+
+
 async def eat() -> None:
     """More and more memory, until the kernel has enough of it."""
     kept = []
@@ -108,4 +118,5 @@ async def fork_and_crash() -> None:
 
 WAYS = {function.__name__: function for function in (
     wait, segfault, segfault_in_thread, abort, leave, leave_in_peace, leave_as_if_boot_had_failed,
-    hold_gil, hold_gil_in_thread, deadlock, hold_gil_among_many, sleep, eat, fork_and_crash)}
+    hold_gil, hold_gil_in_thread, deadlock, hold_gil_among_many, sleep,
+    sleep_then_deadlock, eat, fork_and_crash)}

@@ -34,6 +34,8 @@ class Case(NamedTuple):
     """What is sent to the worker once the request is in."""
     limited: bool = False
     """In a control group with little memory."""
+    timeout: int = 2
+    """gunicorn's, in seconds."""
     loop: bool = True
     """It is the loop's thread that is to blame."""
 
@@ -57,6 +59,8 @@ CASES = (
          cause="gil_held"),
     Case("time.sleep until the kill", "sleep", "timeout", "SIGABRT", function="sleep",
          cause="sleep"),
+    Case("told of, then the GIL held", "sleep_then_deadlock", "timeout", "SIGABRT",
+         function="deadlock_here", cause="gil_held", timeout=4),
     Case("stopped until the kill", "wait", "timeout", "SIGKILL", cause="suspended",
          outside=signal.SIGSTOP),
 )
@@ -86,7 +90,7 @@ def serving(case: Case, folder: Path) -> Iterator[Gunicorn]:
     with contextlib.ExitStack() as stack:
         prefix = stack.enter_context(_limited()) if case.limited else ()
         yield stack.enter_context(Gunicorn(
-            folder, "deaths:app", timeout=2, config=config, prefix=prefix))
+            folder, "deaths:app", timeout=case.timeout, config=config, prefix=prefix))
 
 
 def die(case: Case, server: Gunicorn, told_before: int) -> Told:

@@ -21,7 +21,7 @@ from watchdog_worker.vitals.slots import SPARE
 
 _LAG = (5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2)
 _PULSE = layout.Pulse(
-    1040.0, 1.7e9, 1035.5, 1035.5, 1044.0, 12.5, 1039.0, 10 ** 8, 2 ** 29, 10 ** 8, 0, -1,
+    1040.0, 1.7e9, 1035.5, 1035.5, 1044.0, 12.5, 1039.0, 900, 10 ** 8, 2 ** 29, 10 ** 8, 0, -1,
     0xDEADBEEF, 12, 3, 4, 0)
 _IDENTITY = Identity(
     age=3, uid=os.geteuid(), gid=os.getegid(), timeout=30.0, graceful_timeout=30.0,
@@ -127,6 +127,7 @@ def _genuine(folder: str) -> list[Base]:
         made(folder, "fatal", vitals, requests, texts=small[:1], raw=fatal),
         made(folder, "both", vitals, raw=timer + fatal),
         made(folder, "odd", vitals, raw=rawtexts.odd()),
+        made(folder, "devices", vitals, raw=rawtexts.devices()),
         made(folder, "slots", vitals, all_slots, texts=small[1:]),
         made(folder, "long", vitals, texts=[_long(told[-1]), real[0]], raw=rawtexts.long()),
         *(made(folder, f"real {at}", vitals, texts=real[at:at + layout.LETTERS])

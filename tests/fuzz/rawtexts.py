@@ -77,3 +77,10 @@ def long() -> bytes:
 
 def _thread(ident: int, frames: str) -> str:
     return f"Thread {ident:#018x} (most recent call first):\n{frames}"
+
+
+def devices() -> bytes:
+    """A stack in files that nobody should read."""
+    files = ("/dev/zero", "/proc/self/mem", "/etc/shadow", "/dev/tty", "/")
+    return b"Timeout (0:00:01)!\nThread 0x0000000000000001 (most recent call first):\n" + b"".join(
+        f'  File "{file}", line 1 in f\n'.encode() for file in files)

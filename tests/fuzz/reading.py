@@ -14,7 +14,7 @@ from tests.fuzz.mutations import Case
 from watchdog_worker import revive, rundir
 from watchdog_worker.model import Report
 from watchdog_worker.postmortem import autopsy
-from watchdog_worker.postmortem.ending import Ending, Kills
+from watchdog_worker.postmortem.ending import Ending, Kills, Used
 from watchdog_worker.postmortem.reason import orderly
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
@@ -47,7 +47,7 @@ class Known(NamedTuple):
 
 
 _ENDINGS = (
-    Ending(1045.0, 9, struck=True), Ending(1045.0, 6, struck=True, cpu_s=0.0),
+    Ending(1045.0, 9, struck=True), Ending(1045.0, 6, struck=True, used=Used()),
     Ending(1045.0, 11), Ending(1045.0, 9, kills=Kills("cgroup", 0, 1)), Ending(1045.0, 9),
     Ending(1045.0, 9, stopping=True), Ending(1045.0, 256),
     Ending(1045.0), Ending(1045.0, left_behind=True), Ending(0.0, 64, struck=True),

@@ -101,7 +101,8 @@ def test_a_blocked_worker(tmp_path: Path, run_dir: Path) -> None:
             text, patient = ps(run_dir), check(run_dir)
             strict = check(run_dir, "--blocked-for", "1")
     assert worker["blocked_s"] > 1 and worker["gil_held"] is False
-    assert re.fullmatch(r"time\.sleep at .*/life\.py:\d+ on_block, handling GET /block", worker["blocked_by"])
+    assert re.fullmatch(
+        r"time\.sleep at .*/life\.py:\d+ on_block, handling GET /block", worker["blocked_by"])
     _, row, detail = text.splitlines()
     assert "GET /block " in row
     assert detail.strip().startswith("blocked by time.sleep at ")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.deaths.cases import CASES, Case, die, possible, serving
-from tests.gunicorn_server import Gunicorn, until
+from tests.gunicorn_server import APPS, ROOT, Gunicorn, until
 
 DUMPS = 'watchdog_dump_dir = "dumps"\n'
 SMOKE = ("killed from outside", "segmentation fault", "GIL held until the kill")
@@ -328,6 +328,101 @@ def test_a_boot_that_crashes_again_and_again_is_told_so_often_a_minute(tmp_path:
     with Gunicorn(tmp_path, "crashing:app", config=config, wait=False) as server:
         until(lambda: server.log.count("Booting worker") > 6)
         assert len(server.reports("post_mortem")) == 2
+
+
+@pytest.mark.smoke
+def test_many_workers_that_die_at_once(tmp_path: Path) -> None:
+    """Each is told of and replaced, whatever the arbiter was in the middle of: before gunicorn 25
+    it reaps in a signal handler, which may interrupt a fork."""
+    config = DUMPS + "workers = 8\nwatchdog_dump_keep = 1000\n"
+    with Gunicorn(tmp_path, "deaths:app", config=config) as server:
+        killed: set[int] = set()
+        for _ in range(4):
+            pids = until(lambda: len(booted(server) - killed) == 8 and booted(server) - killed)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            killed |= pids
+        until(lambda: len(booted(server) - killed) == 8)
+        until(lambda: len(recorders(server)) == 8)
+        until(lambda: {report["pid"] for report in server.reports("post_mortem")} == killed)
+        assert len(server.reports("post_mortem")) == len(killed)
+
+
+def booted(server: Gunicorn) -> set[int]:
+    return set(map(int, re.findall(r"Booting worker with pid: (\d+)", server.log)))
+
+
+def test_a_handler_of_the_applications_own_is_left_alone(tmp_path: Path) -> None:
+    """Some libraries catch SIGSEGV and go on: WebAssembly, the JVM. They do so here, too."""
+    source = tmp_path / "catcher.c"
+    source.write_text(CATCHER)
+    library = tmp_path / "catcher.so"
+    if subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)]).returncode:
+        pytest.skip("no compiler of C")
+    (tmp_path / "catching.py").write_text(f"""
+import ctypes, deaths
+catcher = ctypes.CDLL({str(library)!r})
+catcher.install()
+async def app(scope, receive, send):
+    if scope["path"] == "/trap":
+        assert catcher.trap() == 7
+    await deaths.app(scope, receive, send)
+""")
+    for preload in (False, True):
+        folder = tmp_path / str(preload)
+        folder.mkdir()
+        with Gunicorn(folder, "catching:app", config=DUMPS + f"preload_app = {preload}\n",
+                      environment={"PYTHONPATH": os.pathsep.join(
+                          [str(ROOT), str(APPS), str(tmp_path)])}) as server:
+            pid = until(server.answering_pid)
+            for _ in range(3):
+                assert server.get("/trap")[0] == 200
+            assert until(server.answering_pid) == pid
+
+
+CATCHER = """
+#include <signal.h>
+#include <setjmp.h>
+static sigjmp_buf back;
+static volatile int trapping;
+static void handle(int number, siginfo_t *info, void *context) {
+    if (trapping) siglongjmp(back, 7);
+    signal(number, SIG_DFL);
+}
+void install(void) {
+    struct sigaction action = {0};
+    action.sa_sigaction = handle;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigaction(SIGSEGV, &action, 0);
+}
+int trap(void) {
+    int caught = sigsetjmp(back, 1);
+    if (caught) { trapping = 0; return caught; }
+    trapping = 1;
+    return *(volatile int *)8;
+}
+"""
+
+
+def test_switched_off_and_on_again_by_hup(tmp_path: Path) -> None:
+    """Workers that have a recorder are looked after to their end: what was orderly is not told."""
+    with Gunicorn(tmp_path, "deaths:app", config=DUMPS) as server:
+        for enabled in (False, True, False):
+            pid = until(server.answering_pid)
+            server.write_config(DUMPS + f"watchdog_enabled = {enabled}\n")
+            server.hang_up()
+            server.replaced(pid)
+            until(lambda: len(recorders(server)) == enabled)
+        assert not server.reports()
+
+
+def test_a_death_beside_reuse_port_is_no_shutdown(tmp_path: Path) -> None:
+    """The arbiter has no listeners of its own then."""
+    with Gunicorn(tmp_path, "deaths:app", config=DUMPS, arguments=["--reuse-port"]) as server:
+        os.kill(until(server.answering_pid), signal.SIGKILL)
+        report = server.report("post_mortem")
+        assert "by_arbiter" not in report["death"]
+        assert "arbiter: it has not sent this signal" in report["diagnosis"]["evidence"]
 
 
 def test_killed_while_it_is_imported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from watchdog_worker import rawstacks
 from watchdog_worker.rawstacks import RawStacks
 from watchdog_worker.vitals import layout
 
@@ -20,13 +21,16 @@ class Switch:
         self.armed_for: list[float] = []
         self.cancelled = 0
         self.enabled: list[bool] = []
+        self.disabled: list[bool] = []
+        self.is_enabled = True
         monkeypatch.setattr(
             faulthandler, "dump_traceback_later",
             lambda seconds, file: self.armed_for.append(seconds))
         monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", self._cancel)
         monkeypatch.setattr(
             faulthandler, "enable", lambda file, all_threads=True: self.enabled.append(all_threads))
-        monkeypatch.setattr(faulthandler, "disable", lambda: None)
+        monkeypatch.setattr(faulthandler, "disable", lambda: self.disabled.append(True))
+        monkeypatch.setattr(faulthandler, "is_enabled", lambda: self.is_enabled)
 
     def _cancel(self) -> None:
         self.cancelled += 1
@@ -104,7 +108,7 @@ def test_with_many_threads_the_fatal_signal_has_one_stack(
 ) -> None:
     """The loop's would be cut off from the list of all."""
     raw = RawStacks(fd, margin=1.0)
-    raw.enable()
+    raw.take(preloaded=False)
     monkeypatch.setattr(threading, "_active", dict.fromkeys(range(120)))
     raw.tend(0.0, 10.0)
     raw.tend(1.0, 11.0)
@@ -126,3 +130,37 @@ def test_it_is_disarmed_over_a_fork(switch: Switch, fd: int) -> None:
     raw.in_parent()
     arming.join(10.0)
     assert len(switch.armed_for) == 2
+
+
+@pytest.mark.parametrize("is_enabled, caught, preloaded, enabled, disabled", [
+    (False, False, False, 1, 0),  # the usual case
+    (False, True, True, 0, 0),  # a library that lives on SIGSEGV has been imported
+    (True, True, False, 1, 1),  # PYTHONFAULTHANDLER: gunicorn has reset SIGABRT since
+    (True, True, True, 1, 0),  # the same, and who stands on it is not known
+])
+def test_nobodys_handlers_are_taken_away(
+    switch: Switch, fd: int, monkeypatch: pytest.MonkeyPatch,
+    is_enabled: bool, caught: bool, preloaded: bool, enabled: int, disabled: int,
+) -> None:
+    """Handlers in C that are there before are left alone."""
+    switch.is_enabled = is_enabled
+    monkeypatch.setattr("watchdog_worker.rawstacks._caught_in_c", lambda: caught)
+    RawStacks(fd, margin=1.0).take(preloaded)
+    assert (len(switch.enabled), len(switch.disabled)) == (enabled, disabled)
+
+
+def test_it_is_taken_back_without_touching_a_handler(switch: Switch, fd: int) -> None:
+    """Where the application has it write elsewhere; not where it has switched it off."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.take(preloaded=False)
+    before = len(switch.disabled)
+    raw.retake()
+    assert len(switch.enabled) == 2
+    switch.is_enabled = False
+    raw.retake()
+    assert (len(switch.enabled), len(switch.disabled)) == (2, before)
+
+
+def test_whether_a_signal_is_caught_is_asked_of_the_kernel() -> None:
+    """pytest's own faulthandler has them."""
+    assert rawstacks._caught_in_c()

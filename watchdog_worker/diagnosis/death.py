@@ -29,6 +29,7 @@ KILLED, EXIT, UNKNOWN = "killed", "exit", "unknown"
 _SILENT_S = 1.0
 """A monitor that has not looked for longer had not got the GIL, or the process did not run."""
 _IDLE_SHARE = 0.1
+_LEAST_TURNS, _TURNS_A_SECOND = 20, 20.0
 _WAITING_MODULES = ("threading", "queue", "selectors", "concurrent", "asyncio", "multiprocessing")
 _WHILE = {"boot": "while it booted", "startup": "while it started up",
           "serving": "while it served", "shutdown": "while it shut down",
@@ -47,6 +48,8 @@ class Last(NamedTuple):
     """For how long the monitor had not looked."""
     cpu_s: float | None = None
     """CPU time that the process used since then, at most; None where it is not known."""
+    switches: int | None = None
+    """How often its threads gave way by themselves since then; None where it is not known."""
     timer_wrote: bool = False
     """faulthandler's timer came to write, which needs no GIL."""
     crashed: ThreadStack | None = None
@@ -58,8 +61,17 @@ class Last(NamedTuple):
 
     @property
     def unseen(self) -> bool:
-        """The monitor, too, has missed most of the silence."""
-        return self.unwatched_s > max(_SILENT_S, self.silent_s / 2)
+        """The monitor, too, has missed most of the silence, or its end."""
+        missed = self.silent_s / 2 if self.told is None else 0.0
+        return self.unwatched_s > max(_SILENT_S, missed)
+
+    @property
+    def asked(self) -> bool | None:
+        """Threads asked for the GIL meanwhile, each 190 times a second: the process ran. None: it
+        is not known."""
+        if self.switches is None:
+            return None
+        return self.switches > _LEAST_TURNS + _TURNS_A_SECOND * self.unwatched_s
 
     @property
     def idle(self) -> bool:
@@ -99,16 +111,16 @@ def _with_block(end: Diagnosis, last: Last, snapshot: Snapshot) -> Diagnosis:
 def _blocked(last: Last, snapshot: Snapshot) -> Diagnosis:
     """The silence in which it died: as it was told, else why nobody has told of it."""
     told = last.told.diagnosis if last.told is not None else None
-    if told is not None:
+    if told is not None and not _has_moved(last, told, snapshot):
         return told._replace(evidence=(*told.evidence, *_evidence(last, ())))
     loop = snapshot.loop_thread
     frames = loop.frames if loop is not None else ()
-    if last.unseen and frames:
-        return _gil_held(last, _keeper(snapshot))
-    if last.unseen and last.idle and last.death.signal == "SIGKILL":
+    if last.unseen and last.asked:
+        return _gil_held(last, _keeper(snapshot), _rivals(snapshot))
+    if last.unseen and last.idle and last.asked is False:
         cause, summary = rules.SUSPENDED, (
-            f"nothing of this process ran for {last.unwatched_s:.1f} s, not even its C code: it "
-            "was stopped or frozen, and the loop is not to blame")
+            f"nothing of this process ran for {last.unwatched_s:.1f} s: it was stopped or frozen, "
+            "and the loop is not to blame")
     else:
         cause, summary = rules.UNKNOWN, "what the loop's thread was at is not known"
     culprit, below = stack.split(frames) if frames and cause == rules.UNKNOWN else (None, ())
@@ -124,15 +136,28 @@ def _blocked(last: Last, snapshot: Snapshot) -> Diagnosis:
     )
 
 
-def _gil_held(last: Last, keeper: ThreadStack | None) -> Diagnosis:
-    """`keeper`: the thread that has kept it, as far as the stacks tell."""
+def _has_moved(last: Last, told: Diagnosis, snapshot: Snapshot) -> bool:
+    """Whether the loop went on to something else after it was told of, and nobody could look."""
+    loop = snapshot.loop_thread
+    if last.unwatched_s <= _SILENT_S or not last.asked or loop is None or not last.timer_wrote:
+        return False
+    culprit, _ = stack.split(loop.frames) if loop.frames else (None, ())
+    return culprit is not None and (told.culprit is None or (
+        (culprit.file, culprit.function) != (told.culprit.file, told.culprit.function)))
+
+
+def _gil_held(last: Last, keeper: ThreadStack | None, rivals: int) -> Diagnosis:
+    """`keeper`: the thread that has kept it, as far as the stacks tell; `rivals`: how many others
+    it could be."""
     frames = keeper.frames if keeper is not None else ()
     culprit, below = stack.split(frames) if frames else (None, ())
     how = ", and waited itself" if last.idle else ""
     if keeper is None or culprit is None:
         whose = "native code, it is not known in which thread,"
     elif keeper.loop:
-        whose = "native code in the loop's thread"
+        whose = "native code in the loop's thread" if not rivals else (
+            f"native code, it seems in the loop's thread ({rivals} more stood in the "
+            "application's code),")
     else:
         whose = (f"native code, it seems in the thread that stands in {culprit.function} (no other "
                  "was in the application's code),")
@@ -156,9 +181,18 @@ def _keeper(snapshot: Snapshot) -> ThreadStack | None:
     loop = snapshot.loop_thread
     if loop is not None and innermost_app(loop.frames) and not _waits(loop.frames[-1]):
         return loop
-    found = [thread for thread in snapshot.threads
-             if not thread.loop and thread.frames and thread.frames[-1].app]
+    found = _in_application(snapshot)
     return found[0] if len(found) == 1 else None
+
+
+def _rivals(snapshot: Snapshot) -> int:
+    return len(_in_application(snapshot))
+
+
+def _in_application(snapshot: Snapshot) -> list[ThreadStack]:
+    """Threads beside the loop's that are in the application's own code at their very end."""
+    return [thread for thread in snapshot.threads
+            if not thread.loop and thread.frames and thread.frames[-1].app]
 
 
 def _waits(innermost: Frame) -> bool:
@@ -195,7 +229,9 @@ def _evidence(last: Last, frames: tuple[Frame, ...]) -> Iterator[str]:
         yield (f"monitor: it last got to run {last.unwatched_s:.2f} s before the end" + (
             "; faulthandler's timer, which needs no GIL, could write" if last.timer_wrote else ""))
         if last.cpu_s is not None:
-            yield f"arbiter: the process used {last.cpu_s:.2f} s of CPU since then, at most"
+            turns = "" if last.switches is None else (
+                f", and its threads gave way {last.switches} times")
+            yield f"arbiter: the process used {last.cpu_s:.2f} s of CPU since then, at most{turns}"
     if last.told is not None:
         yield f"recorder: as told in {last.told.event} at {last.told.time}"
     yield from last.evidence

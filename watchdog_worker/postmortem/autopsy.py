@@ -40,6 +40,7 @@ def examined(recording: Recording, ending: Ending, caps: Caps = Caps()) -> Repor
     reason, evidence = judged(ending, recording)
     found, told = stacks.read(recording.raw, recording.loop_thread, caps), _told(recording)
     silent_s = _age(at, recording.last_sign) or 0.0
+    cpu_s, switches = _since_last_look(recording, ending)
     death = _death(recording, ending, reason, at)
     snapshot = _snapshot(recording, found, told, at, caps)
     last = causes.Last(
@@ -47,7 +48,8 @@ def examined(recording: Recording, ending: Ending, caps: Caps = Caps()) -> Repor
         silent_s=silent_s,
         blocked=reason == causes.TIMEOUT or _is_long(recording, silent_s),
         unwatched_s=_age(at, recording.pulse.at) or 0.0,
-        cpu_s=_cpu_since(recording, ending),
+        cpu_s=cpu_s,
+        switches=switches,
         timer_wrote=found.timer_wrote,
         crashed=found.crashed,
         told=told,
@@ -179,10 +181,12 @@ def _headers(headers: dict[Any, Any]) -> dict[str, str]:
     return {str(name)[:_TEXT_MOST]: _text(value) for name, value in headers.items()}
 
 
-def _cpu_since(recording: Recording, ending: Ending) -> float | None:
-    if ending.cpu_s is None or not recording.pulse.at:
-        return None
-    return round(max(0.0, ending.cpu_s - recording.pulse.cpu_s), 3)
+def _since_last_look(recording: Recording, ending: Ending) -> tuple[float | None, int | None]:
+    """CPU time, and how often threads gave way, since the monitor last looked."""
+    used, pulse = ending.used, recording.pulse
+    if used is None or not pulse.at:
+        return None, None
+    return (round(max(0.0, used.cpu_s - pulse.cpu_s), 3), max(0, used.switches - pulse.switches))
 
 
 def _age(at: float, since: float) -> float | None:

@@ -6,6 +6,7 @@ struck the worker for its silence, and whether it is shutting down.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
@@ -20,6 +21,9 @@ from watchdog_worker.vitals.layout import Pulse
 
 BOOT_FAILED = (Arbiter.WORKER_BOOT_ERROR, Arbiter.APP_LOAD_ERROR)
 """Statuses for which gunicorn ends everything."""
+REAPS_IN_HANDLER = len(inspect.signature(Arbiter.handle_chld).parameters) > 1
+"""Before gunicorn 25, workers are reaped, and hooks called, in a handler of SIGCHLD: in the middle
+of whatever the arbiter is doing, a fork included."""
 _FRAMES_UP = 6
 
 
@@ -37,6 +41,17 @@ class Kills(NamedTuple):
         return self.now > self.before
 
 
+class Used(NamedTuple):
+    """What a child has used in its whole life."""
+
+    cpu_s: float = 0.0
+    """Of user and system."""
+    switches: int = 0
+    """How often its threads gave way by themselves."""
+    peak_bytes: int | None = None
+    """Resident; None where another was larger, so that it is not known."""
+
+
 class Ending(NamedTuple):
     """What is known at the moment at which a worker was found dead."""
 
@@ -48,10 +63,8 @@ class Ending(NamedTuple):
     """The arbiter has aborted it for its silence."""
     stopping: bool = False
     """The arbiter is ending all workers."""
-    cpu_s: float | None = None
-    """CPU time of the whole worker, and of what else ended since the worker before it."""
-    peak_bytes: int | None = None
-    """What it had resident at its peak; None where that is not known."""
+    used: Used | None = None
+    """By the whole worker; None where that is not known."""
     kills: Kills = Kills()
     left_behind: bool = False
     """Its recorder was found without anybody who knew it."""
@@ -99,6 +112,17 @@ def status_in_caller(pid: int) -> int | None:
     return None
 
 
+def is_stopping() -> bool:
+    """Whether gunicorn is ending everything further up, also where a signal has interrupted it."""
+    ends = (Arbiter.stop.__code__, Arbiter.halt.__code__)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in ends:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def status_from_halt() -> int | None:
     """The status of the worker for which gunicorn is ending everything, in the frame of its `halt`.
 
@@ -140,17 +164,19 @@ class Children:
     """What the kernel has counted of children that have ended, since it was last asked. Arbiter."""
 
     def __init__(self) -> None:
-        self._cpu_s, self._peak = self._counted()
+        self._before = self._counted()
 
-    def since(self) -> tuple[float, int | None]:
-        """CPU seconds, of user and system; and the bytes that one had resident at its peak, if that
-        was more than any before it."""
-        before_s, before = self._cpu_s, self._peak
-        self._cpu_s, self._peak = self._counted()
-        return max(0.0, self._cpu_s - before_s), self._peak if self._peak > before else None
+    def since(self) -> Used:
+        """What has been added. It is one worker's, but for a reporter's little, if it is asked for
+        each."""
+        before, self._before = self._before, self._counted()
+        now = self._before
+        return Used(
+            max(0.0, now.cpu_s - before.cpu_s), now.switches - before.switches,
+            now.peak_bytes if (now.peak_bytes or 0) > (before.peak_bytes or 0) else None)
 
     @staticmethod
-    def _counted() -> tuple[float, int]:
+    def _counted() -> Used:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 1 if sys.platform == "darwin" else 1024
-        return used.ru_utime + used.ru_stime, used.ru_maxrss * unit
+        return Used(used.ru_utime + used.ru_stime, used.ru_nvcsw, used.ru_maxrss * unit)

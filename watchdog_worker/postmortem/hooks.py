@@ -11,7 +11,7 @@ from typing import Any
 
 import watchdog_worker
 from watchdog_worker.ownthread import words
-from watchdog_worker.postmortem.ending import status_from_halt, status_in_caller
+from watchdog_worker.postmortem.ending import is_stopping, status_from_halt, status_in_caller
 from watchdog_worker.postmortem.registry import Registry
 
 
@@ -23,8 +23,7 @@ class ChildExit:
 
     def __call__(self, server: Any, worker: Any) -> None:
         try:
-            self._registry.reaped(
-                worker, status_in_caller(worker.pid), stopping=not server.LISTENERS)
+            self._registry.reaped(worker, status_in_caller(worker.pid), is_stopping())
         except Exception as error:
             server.log.error("watchdog: no post-mortem of worker %s: %s", worker.pid, words(error))
         self._theirs(server, worker)

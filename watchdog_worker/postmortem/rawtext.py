@@ -24,6 +24,9 @@ _FRAME = re.compile(
     r'  File "(?P<file>.*)", line (?P<line>\d{1,9}|\?{3}) in (?P<function>.*)')
 
 
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+
+
 class RawFrame(NamedTuple):
     """A line of a stack."""
 
@@ -83,7 +86,8 @@ class _Reading:
             if self._thread is not None and len(self._frames) < _FRAMES_MOST:
                 number = frame["line"]
                 self._frames.append(RawFrame(
-                    frame["file"], int(number) if number.isdigit() else 0, frame["function"]))
+                    _unescaped(frame["file"]), int(number) if number.isdigit() else 0,
+                    _unescaped(frame["function"])))
         elif title := _TITLE.fullmatch(line):
             self._end_dump()
             self._fatal = title["fatal"]
@@ -109,3 +113,12 @@ class _Reading:
         if self._threads:
             self._dumps.append(RawDump(self._fatal, tuple(self._threads)))
         self._fatal, self._threads = None, []
+
+
+def _unescaped(text: str) -> str:
+    """faulthandler writes ASCII alone, and what is beyond it as escapes."""
+    return _ESCAPE.sub(lambda found: _character(int(found[1] or found[2] or found[3], 16)), text)
+
+
+def _character(code: int) -> str:
+    return chr(code) if 0x80 <= code <= 0x10ffff and not 0xd800 <= code <= 0xdfff else "?"

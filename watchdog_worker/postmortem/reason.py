@@ -17,6 +17,7 @@ from watchdog_worker.vitals.recording import Recording
 BOOTING = ("boot", "startup")
 _ORDERLY = {"SIGTERM", "SIGINT", "SIGQUIT"}
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}
+_DRAINED = ("shutdown", "left")
 _NEAR_LIMIT = 0.9
 
 
@@ -28,12 +29,14 @@ def orderly(ending: Ending, phase: str) -> bool:
     """
     if ending.struck:
         return False
+    if ending.status is None and phase == "left":
+        return True
     if ending.left_behind:
-        return phase == "left"
+        return False
     if phase in BOOTING and (
             ending.exit_code in BOOT_FAILED or (ending.status is None and ending.stopping)):
         return True
-    return ending.signal in _ORDERLY or (ending.exit_code == 0 and phase != "serving")
+    return ending.signal in _ORDERLY or (ending.exit_code == 0 and phase in _DRAINED)
 
 
 def judged(ending: Ending, recording: Recording) -> tuple[str, tuple[str, ...]]:
@@ -109,8 +112,8 @@ def _memory(ending: Ending, recording: Recording) -> tuple[str, ...]:
             text += (f", and its control group used {_mib(pulse.memory_bytes)} of "
                      f"{_mib(pulse.memory_limit_bytes)}")
         found.append(text)
-    if ending.peak_bytes is not None:
-        found.append(f"arbiter: it had {_mib(ending.peak_bytes)} resident at its peak")
+    if ending.used is not None and ending.used.peak_bytes is not None:
+        found.append(f"arbiter: it had {_mib(ending.used.peak_bytes)} resident at its peak")
     return tuple(found)
 
 

@@ -27,7 +27,13 @@ from watchdog_worker.model import Report
 from watchdog_worker.ownthread import words
 from watchdog_worker.postmortem import autopsy
 from watchdog_worker.postmortem.caps import Caps
-from watchdog_worker.postmortem.ending import Children, Ending, Kills, MemoryKills
+from watchdog_worker.postmortem.ending import (
+    REAPS_IN_HANDLER,
+    Children,
+    Ending,
+    Kills,
+    MemoryKills,
+)
 from watchdog_worker.postmortem.reason import BOOTING, orderly
 from watchdog_worker.postmortem.reporter import Reporters
 from watchdog_worker.vitals import recording
@@ -36,6 +42,8 @@ from watchdog_worker.vitals.recorder import Identity, RecorderFile
 _LEFT_MOST = 50
 """So many that were left behind are told at a start; the rest waits for the next."""
 _MINUTE_S = 60.0
+_SWEEP_S = 0.5
+"""The arbiter waits no longer for what others have put into the folder."""
 
 
 class Registry:
@@ -44,7 +52,9 @@ class Registry:
     def __init__(self, version: str) -> None:
         self._version = version
         self._pid = os.getpid()
-        self._files: list[tuple[Any, RecorderFile]] = []
+        # Changed in a signal handler where gunicorn reaps in one: in single steps, by copies.
+        self._kept: dict[int, tuple[Any, RecorderFile]] = {}
+        self._to_tell: deque[tuple[Any, RecorderFile, Ending, bool]] = deque()
         self._reporters = Reporters(self._close_all)
         self._children, self._memory_kills = Children(), MemoryKills()
         self._boots = _Limit()
@@ -55,7 +65,7 @@ class Registry:
     def open(self, worker: Any) -> RecorderFile | None:
         """A file for a worker that is about to be forked; None where none can be had."""
         try:
-            self._look_after()
+            self.look_after()
             folder = rundir.chosen(worker.cfg)
             self._sweep(folder, worker)
             file = RecorderFile(folder, self._identity(worker))
@@ -66,71 +76,74 @@ class Registry:
                     "watchdog: no flight recorder can be kept, workers run without: %s",
                     words(error))
             return None
-        self._files.append((worker, file))
+        self._kept[id(worker)] = worker, file
         return file
 
     def forked(self, worker: Any) -> None:
         """In the worker: the other workers' files are none of its business."""
-        self._taken(worker)
+        self._kept.pop(id(worker), None)
         self._close_all()
 
     def _close_all(self) -> None:
-        for _, file in self._files:
+        for _, file in self._kept.values():
             file.close()
-        self._files = []
+        self._kept = {}
 
     def reaped(self, worker: Any, status: int | None, stopping: bool) -> None:
-        """A worker has ended."""
-        cpu_s, peak_bytes = self._children.since()
-        file = self._taken(worker)
+        """A worker has ended. Told at once, or, where this is a signal handler, before the next one
+        is forked: a fork in the middle of another would wait for locks that the other holds."""
+        used = self._children.since()
+        _, file = self._kept.pop(id(worker), (None, None))
         if file is not None:
             self._conclude(worker, file, Ending(
-                monotonic(), status, bool(worker.aborted), stopping, cpu_s, peak_bytes))
+                monotonic(), status, bool(worker.aborted), stopping, used))
+        if not REAPS_IN_HANDLER:
+            self._report_all()
 
     def ending(self, boot_failed: int | None) -> None:
         """The arbiter is about to end: whoever was not reaped has been killed by now, or has left
         with the status that makes it end."""
-        for worker, _ in list(self._files):
+        for worker, _ in list(self._kept.values()):
             if isinstance(worker.pid, int):
                 status = _last_status(worker.pid)
                 self.reaped(worker, boot_failed if status is None else status, stopping=True)
+        self._report_all()
         self._remove_all()
         self._reporters.wait()
 
-    def _conclude(self, worker: Any, file: RecorderFile, ending: Ending) -> None:
-        file.remove()
-        try:
-            seen = _seen(file.fd)
-            if ending.signal == "SIGKILL" and not ending.by_arbiter:
-                ending = ending._replace(
-                    kills=self._memory_kills.since(seen.pulse, cgroup.memory()))
-            tell = not orderly(ending, seen.phase)
-            if tell and seen.phase in BOOTING:
-                tell, untold = self._boots.admit(worker.cfg.watchdog_stall_rate_limit)
-                ending = ending._replace(untold=untold)
-            if tell or seen.undelivered:
-                self._reporters.report(
-                    worker, lambda: _reports(worker, _read(file.fd, worker), ending, tell))
-        finally:
-            file.close()
-
-    def _taken(self, worker: Any) -> RecorderFile | None:
-        for entry in self._files:
-            if entry[0] is worker:
-                self._files.remove(entry)
-                return entry[1]
-        return None
-
-    def _look_after(self) -> None:
-        """Workers that gunicorn has lost sight of: one that was never forked, and (before 25) one
-        that ended in the moment of its fork."""
-        for worker, file in list(self._files):
+    def look_after(self) -> None:
+        """Workers that are still to be told of, and those that gunicorn has lost sight of: one that
+        was never forked, and (before 25) one that ended in the moment of its fork."""
+        for worker, file in list(self._kept.values()):
             if not isinstance(worker.pid, int):
-                self._taken(worker)
+                self._kept.pop(id(worker), None)
                 file.remove()
                 file.close()
             elif not _is_child(worker.pid):
                 self.reaped(worker, None, stopping=False)
+        self._report_all()
+
+    def _conclude(self, worker: Any, file: RecorderFile, ending: Ending) -> None:
+        """Whether there is anything to tell; the file stays open until it is told."""
+        file.remove()
+        seen = _seen(file.fd)
+        if ending.signal == "SIGKILL" and not ending.by_arbiter:
+            ending = ending._replace(kills=self._memory_kills.since(seen.pulse, cgroup.memory()))
+        tell = not orderly(ending, seen.phase)
+        if tell and seen.phase in BOOTING:
+            tell, untold = self._boots.admit(worker.cfg.watchdog_stall_rate_limit)
+            ending = ending._replace(untold=untold)
+        if tell or seen.undelivered:
+            self._to_tell.append((worker, file, ending, tell))
+        else:
+            file.close()
+
+    def _report_all(self) -> None:
+        while self._to_tell:
+            worker, file, ending, tell = self._to_tell.popleft()
+            self._reporters.report(
+                worker, lambda: _reports(worker, _read(file.fd, worker), ending, tell))
+            file.close()
 
     def _identity(self, worker: Any) -> Identity:
         cfg = worker.cfg
@@ -156,7 +169,7 @@ class Registry:
     def _remove_all(self) -> None:
         """At the end of the arbiter alone: its children inherit the wish, and not the files."""
         if os.getpid() == self._pid:
-            for _, file in self._files:
+            for _, file in self._kept.values():
                 file.remove()
             self._close_all()
 
@@ -227,8 +240,11 @@ def _read(fd: int, worker: Any) -> recording.Recording:
 
 def _left_behind(folder: str, owners: set[int], left_open: ExitStack) -> Iterator[int]:
     """Descriptors of ours whose worker and arbiter are both dead; their files are removed."""
+    until = monotonic() + _SWEEP_S
     for name in rundir.names(folder):
         path = os.path.join(folder, name)
+        if monotonic() > until:
+            return
         with ExitStack() as opened:
             try:
                 fd = opened.enter_context(rundir.opened(path))

@@ -23,6 +23,7 @@ from watchdog_worker.ownthread import words
 
 _MOST_S = 15
 """After so many seconds the child is ended by a timer of the kernel's."""
+_AT_ONCE_MOST = 16
 _SETTLE_S = 10.0
 _EXIT_S = 3.0
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1,
@@ -41,10 +42,13 @@ class Reporters:
         self._pids: list[int] = []
 
     def report(self, worker: Any, make: Make) -> None:
-        """Have a child make reports and deliver them; without one to be had, only try the log.
-
-        Raises nothing.
-        """
+        """Have a child make reports and deliver them. Raises nothing: where no child can be had,
+        that somebody has died is all that the log gets."""
+        self._pids = [each for each in self._pids if _lives(each)]
+        if len(self._pids) >= _AT_ONCE_MOST:
+            worker.log.error("watchdog: the end of worker %s is not told: %s others are being told "
+                             "of, and something holds that up", worker.pid, len(self._pids))
+            return
         try:
             pid = os.fork()
         except OSError as error:
@@ -53,7 +57,7 @@ class Reporters:
             return
         if pid == 0:
             _child(worker, make, self._let_go)
-        self._pids = [each for each in self._pids if _lives(each)] + [pid]
+        self._pids.append(pid)
 
     def wait(self, seconds: float = _EXIT_S) -> None:
         """Before the arbiter ends: give them a moment. They go on without it, but a container

@@ -59,11 +59,12 @@ class Sinks:
         return self._log.settled and all(lane.settled for lane in self._lanes)
 
     def settle(self, seconds: float) -> None:
-        """Wait at most so long, in all, for what is under way."""
+        """Wait at most so long, in all, for what is under way; the log last, as the others may have
+        something to say in it."""
         deadline = monotonic() + seconds
-        self._log.settle(seconds)
         for lane in self._lanes:
             lane.settle(max(0.0, deadline - monotonic()))
+        self._log.settle(max(0.0, deadline - monotonic()))
 
 
 def plain_hook(

@@ -50,7 +50,7 @@ BEAT = Struct("<dQdd15Q")
 and its histogram."""
 BEAT_AT = NOTIFIED_AT + NOTIFIED.size
 
-PULSE = Struct("<dddddddQQQqqIIQQQ")
+PULSE = Struct("<dddddddQQQQqqIIQQQ")
 PULSE_AT = 2048
 
 
@@ -69,6 +69,8 @@ class Pulse(NamedTuple):
     """Of the whole process."""
     figures_at: float = 0.0
     """When what follows was counted."""
+    switches: int = 0
+    """How often threads of the process gave way by themselves: those that ask for the GIL do."""
     rss_bytes: int = 0
     memory_limit_bytes: int = 0
     """Of the control group."""

@@ -15,7 +15,7 @@ from tests.unit.reports import pre_kill
 from watchdog_worker.model import Report
 from watchdog_worker.postmortem import autopsy
 from watchdog_worker.postmortem.caps import Caps
-from watchdog_worker.postmortem.ending import Kills
+from watchdog_worker.postmortem.ending import Kills, Used
 from watchdog_worker.render.text import text
 from watchdog_worker.vitals import boundary
 from watchdog_worker.vitals.recording import KeptReport, KeptRequest
@@ -52,10 +52,10 @@ def told() -> Report:
 
 CASES: dict[str, tuple[Any, Any]] = {
     "crash": (recording(requests=(PAY,), raw=FATAL), ending(killed_by("SIGSEGV"))),
-    "gil_held": (recording(**SILENT, requests=(PAY,), raw=TIMER, cpu_s=1.0),
-                 ending(killed_by("SIGABRT"), struck=True, cpu_s=6.4)),
-    "stopped": (recording(**SILENT, requests=(OTHER, PAY), cpu_s=1.0),
-                ending(killed_by("SIGKILL"), struck=True, cpu_s=1.0)),
+    "gil_held": (recording(**SILENT, requests=(PAY,), raw=TIMER, cpu_s=1.0, switches=300),
+                 ending(killed_by("SIGABRT"), struck=True, used=Used(6.4, 1300))),
+    "stopped": (recording(**SILENT, requests=(OTHER, PAY), cpu_s=1.0, switches=300),
+                ending(killed_by("SIGKILL"), struck=True, used=Used(1.0, 301))),
     "told_before": (recording(**{**SILENT, "at": NOW - 0.1}, requests=(OTHER, PAY),
                               reports=(kept(told()),)),
                     ending(killed_by("SIGABRT"), struck=True)),

@@ -9,6 +9,7 @@ from watchdog_worker.capture.cgroup import Memory
 from watchdog_worker.postmortem.ending import (
     Kills,
     MemoryKills,
+    Used,
     status_from_halt,
     status_in_caller,
 )
@@ -26,7 +27,7 @@ def test_orderly_ends(status: int) -> None:
 
 
 @pytest.mark.parametrize("status, phase", [
-    (exited(0), "serving"), (exited(1), "shutdown"), (exited(7), "serving"),
+    (exited(0), "serving"), (exited(0), "boot"), (exited(1), "shutdown"), (exited(7), "serving"),
     (killed_by("SIGKILL"), "shutdown"), (killed_by("SIGSEGV"), "startup"),
     (killed_by("SIGABRT"), "serving"), (killed_by("SIGHUP"), "serving"), (None, "serving"),
 ])
@@ -78,7 +79,7 @@ def test_a_kill_without_evidence_for_memory_is_a_kill() -> None:
 def test_a_kill_for_memory(where: str, told: str) -> None:
     """The kernel's own count has gone up since the monitor last looked."""
     reason, evidence = judged(
-        ending(killed_by("SIGKILL"), kills=Kills(where, 2, 3), peak_bytes=2 ** 20),
+        ending(killed_by("SIGKILL"), kills=Kills(where, 2, 3), used=Used(0.0, 0, 2 ** 20)),
         recording(rss_bytes=2 ** 20, figures_at=999.0))
     assert reason == "oom_suspected"
     assert evidence[0].startswith(told)

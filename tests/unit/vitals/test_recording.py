@@ -26,7 +26,7 @@ from watchdog_worker.vitals.recording import KeptReport, NotARecording, Recordin
 
 COUNTS = tuple(range(1, 16))
 PULSE: tuple[Any, ...] = (
-    1.5, 1.7e9, 3.5, 4.5, 5.5, 6.5, 6.75, 7, 8, 9, -1, 11, 12, 13, 14, 15, 16)
+    1.5, 1.7e9, 3.5, 4.5, 5.5, 6.5, 6.75, 99, 7, 8, 9, -1, 11, 12, 13, 14, 15, 16)
 
 
 @pytest.fixture
