@@ -29,7 +29,7 @@ _TELL_OF_BLOCKS = ("stall", "pre_kill")
 _GONE = ("Z", "X", "x")
 _STOPPED = ("T", "t")
 _AWAKE = ("R", "S")
-_STARTED_FIELD = 19
+_PARENT_FIELD, _STARTED_FIELD = 1, 19
 
 
 class Kernel(NamedTuple):
@@ -38,6 +38,8 @@ class Kernel(NamedTuple):
     state: str | None = None
     """Of its main thread, a letter of proc(5); `X` too where the worker is known to have gone."""
     rss_bytes: int | None = None
+    parent: int | None = None
+    """The pid of its parent process."""
 
 
 class OldestRequest(NamedTuple):
@@ -68,6 +70,8 @@ class WorkerState(NamedTuple):
     held: bool
     """The worker or its arbiter lives: the death of a worker will be told by its arbiter if this
     is True, and by the next start of gunicorn if not."""
+    orphaned: bool
+    """Its arbiter has gone: nobody will replace it."""
     lag_s: float | None
     """How late the next beat is now."""
     blocked_s: float | None
@@ -158,6 +162,7 @@ def state(recording: Recording, held: bool, kernel: Kernel, now: float) -> Worke
         phase=recording.phase if recording.pid else BOOT,
         alive=alive,
         held=held,
+        orphaned=running and kernel.parent not in (None, recording.arbiter_pid),
         lag_s=_since(recording.last_beat + recording.beat_interval, now)
         if running and recording.last_beat else None,
         blocked_s=blocked_s,
@@ -257,7 +262,7 @@ def asked(recording: Recording, path: str) -> Kernel:
     except (OSError, ValueError, IndexError):
         return Kernel()
     if started == recording.started:
-        return Kernel(letter, _rss(recording.pid))
+        return Kernel(letter, _rss(recording.pid), int(fields[_PARENT_FIELD]))
     return Kernel("X") if recording.started and _pids_are_ours(recording, path) else Kernel()
 
 

@@ -46,7 +46,8 @@ SETTINGS: tuple[Declared, ...] = (
     Declared(
         "stall_rate_limit", kinds.Count(least=0), 10,
         "At most this many `stall` reports a minute and worker, and as many `slow_request` ones; "
-        "what is withheld is counted in the next one."),
+        "and as many `post_mortem` ones of workers that die as they boot. What is withheld is "
+        "counted in the next one."),
     Declared(
         "pre_kill_margin", kinds.Seconds(least=0.05, optional=True), None,
         "Seconds before the arbiter's deadline at which the `pre_kill` dump is taken; None: a "
@@ -108,8 +109,9 @@ SETTINGS: tuple[Declared, ...] = (
         "The same when the application has returned, however it has."),
     Declared(
         "on_report", ON_REPORT, None,
-        "Called with every report (a dict of schema 1), outside the loop thread; its errors and "
-        "its slowness hurt nothing."),
+        "Called as `(worker, report)` with every report, a dict of schema 1, outside the loop "
+        "thread; its errors and its slowness hurt nothing. For a `post_mortem`, in a short-lived "
+        "child of gunicorn's master."),
     Declared(
         "dump_signal", kinds.SignalName(), "SIGUSR2",
         "A worker that gets it reports its stacks (`on_demand`), also while the loop is blocked; "

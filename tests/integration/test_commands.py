@@ -256,7 +256,7 @@ def test_no_workers(run_dir: Path, tmp_path: Path) -> None:
     folders = ["--run-dir", str(run_dir), "--run-dir", str(tmp_path / "more")]
     done = command("ps", *folders)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"no workers: no recorder in {run_dir}, {tmp_path / 'more'} ")
+    assert done.stdout.startswith(f"no workers in {run_dir}, {tmp_path / 'more'} ")
     done = command("ps", "--json", *folders)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 

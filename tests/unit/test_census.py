@@ -57,8 +57,8 @@ def test_a_healthy_worker(tmp_path: Path) -> None:
     worker = seen(made)
     assert worker == WorkerState(
         pid=os.getpid(), arbiter_pid=os.getpid(), age=3, app="shop:app", phase="serving",
-        alive=True, held=True, lag_s=0.0, blocked_s=None, gil_held=False, stopped=False,
-        blocked_by=None, in_flight=1, oldest_request=OldestRequest("GET", "/cart", 0.1),
+        alive=True, held=True, orphaned=False, lag_s=0.0, blocked_s=None, gil_held=False,
+        stopped=False, blocked_by=None, in_flight=1, oldest_request=OldestRequest("GET", "/cart", 0.1),
         rss_bytes=2 ** 20, timeout_s=30.0, kill_in_s=29.8, uptime_s=600.0,
         versions="watchdog-worker 1")
     assert "blocked_s" not in census.to_dict(worker)
@@ -354,3 +354,14 @@ def test_what_cannot_be_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "open", opens)
     assert census.unread([str(tmp_path)]) == census.Unread(denied=2, foreign=1)
     assert [worker.path for worker in census.census([str(tmp_path)])] == [str(kept[3].path)]
+
+
+@pytest.mark.parametrize("parent, orphaned", [
+    ("nobody", False), ("arbiter", False), ("init", True)])
+def test_a_worker_whose_arbiter_has_gone(
+    tmp_path: Path, parent: str, orphaned: bool
+) -> None:
+    """Another process is its parent now; where that is not told, nothing is said."""
+    pids = {"nobody": None, "arbiter": os.getpid(), "init": 1}
+    worker = seen(Made(tmp_path).serve(NOW), Kernel("S", None, pids[parent]))
+    assert worker.orphaned is orphaned

@@ -87,7 +87,9 @@ def verdict(workers: Sequence[WorkerState], limit_s: float | None) -> tuple[int,
     told = ", ".join(f"{number} {phase}" for phase, number in phases.items())
     silence_s = max(worker.blocked_s or 0.0 for worker in alive)
     silent = f", silent for up to {silence_s:.1f} s" if silence_s else ""
-    return HEALTHY, f"healthy: {count(len(alive), 'worker')} alive ({told}){silent}"
+    orphans = sum(worker.orphaned for worker in alive)
+    gone = f"; the master of {orphans} is gone, nobody will replace them" if orphans else ""
+    return HEALTHY, f"healthy: {count(len(alive), 'worker')} alive ({told}){silent}{gone}"
 
 
 def _is_blocked(worker: WorkerState, limit_s: float | None) -> bool:

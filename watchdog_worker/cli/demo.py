@@ -76,6 +76,7 @@ def _explain(log: _LogReader) -> None:
         ("stall", "one second in: the loop has fallen silent, and where it stands"),
         ("pre_kill", "one second before the arbiter's deadline: the whole picture"),
         ("WORKER TIMEOUT", "gunicorn's own words, all that you would have got without"),
+        ("post_mortem", "what it died of, and what was lost with it"),
     ):
         if event in log.at:
             _say(f"  {log.at[event]:5.1f} s  {event:15} {meaning}")

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif seen.workers:
         print("\n".join(table(seen.workers)))
     else:
-        print(f"no workers: no recorder in {seen.where} can be told of")
+        print(f"no workers in {seen.where} (--run-dir, if gunicorn keeps its recorders elsewhere)")
     for line in unread(seen):
         print(f"watchdog-worker ps: {line}", file=sys.stderr)
     return 0
@@ -71,7 +71,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 def _row(worker: WorkerState) -> tuple[str, ...]:
     return (
         str(worker.pid or _NOTHING),
-        str(worker.arbiter_pid or _NOTHING),
+        f"{worker.arbiter_pid or _NOTHING}{' gone' if worker.orphaned else ''}",
         worker.phase if worker.alive else "dead",
         _NOTHING if worker.lag_s is None else f"{worker.lag_s:.2f} s",
         held_up(worker) or _NOTHING,
