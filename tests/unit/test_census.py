@@ -58,7 +58,8 @@ def test_a_healthy_worker(tmp_path: Path) -> None:
     assert worker == WorkerState(
         pid=os.getpid(), arbiter_pid=os.getpid(), age=3, app="shop:app", phase="serving",
         alive=True, held=True, orphaned=False, lag_s=0.0, blocked_s=None, gil_held=False,
-        stopped=False, blocked_by=None, in_flight=1, oldest_request=OldestRequest("GET", "/cart", 0.1),
+        stopped=False, blocked_by=None, in_flight=1,
+        oldest_request=OldestRequest("GET", "/cart", 0.1),
         rss_bytes=2 ** 20, timeout_s=30.0, kill_in_s=29.8, uptime_s=600.0,
         versions="watchdog-worker 1")
     assert "blocked_s" not in census.to_dict(worker)
