@@ -1,5 +1,7 @@
 """After a worker's death: the arbiter's side. What the recorder holds becomes a report.
 
-`registry` knows the recorders of the workers that live, `ending` judges how one ended, `rawtext`
-and `autopsy` read what it left behind, `reporter` tells it from a process of its own.
+In the arbiter: `hooks` hear of an end, `registry` knows the recorders of the workers that live,
+`left` those of the dead of another time, `ending` and `reason` judge how one ended. In a process
+of its own, which `reporter` forks: `accounts`, `autopsy`, `stacks` and `rawtext` read what it left
+behind and put it into a report.
 """

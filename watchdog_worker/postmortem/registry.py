@@ -12,7 +12,6 @@ import platform
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from time import monotonic
@@ -22,28 +21,19 @@ import gunicorn
 import uvicorn
 
 from watchdog_worker import report, rundir, settings
-from watchdog_worker.capture import appcode, cgroup
-from watchdog_worker.model import Report
+from watchdog_worker.capture import cgroup
 from watchdog_worker.ownthread import words
-from watchdog_worker.postmortem import autopsy
-from watchdog_worker.postmortem.caps import Caps
-from watchdog_worker.postmortem.ending import (
-    REAPS_IN_HANDLER,
-    Children,
-    Ending,
-    Kills,
-    MemoryKills,
-)
+from watchdog_worker.postmortem import accounts
+from watchdog_worker.postmortem.ending import REAPS_IN_HANDLER, Children, Ending, MemoryKills
+from watchdog_worker.postmortem.left import left_behind
+from watchdog_worker.postmortem.limit import Limit
 from watchdog_worker.postmortem.reason import BOOTING, orderly
 from watchdog_worker.postmortem.reporter import Reporters
 from watchdog_worker.vitals import recording
-from watchdog_worker.vitals.recorder import Identity, RecorderFile
+from watchdog_worker.vitals.recorder import Identity, RecorderFile, boot_id
 
 _LEFT_MOST = 50
 """So many that were left behind are told at a start; the rest waits for the next."""
-_MINUTE_S = 60.0
-_SWEEP_S = 0.5
-"""The arbiter waits no longer for what others have put into the folder."""
 
 
 class Registry:
@@ -57,7 +47,7 @@ class Registry:
         self._to_tell: deque[tuple[Any, RecorderFile, Ending, bool]] = deque()
         self._reporters = Reporters(self._close_all)
         self._children, self._memory_kills = Children(), MemoryKills()
-        self._boots = _Limit()
+        self._boots = Limit()
         self._swept: set[str] = set()
         self._warned = False
         atexit.register(self._remove_all)
@@ -142,14 +132,14 @@ class Registry:
         while self._to_tell:
             worker, file, ending, tell = self._to_tell.popleft()
             self._reporters.report(
-                worker, lambda: _reports(worker, _read(file.fd, worker), ending, tell))
+                worker, lambda: accounts.of_worker(worker, file.fd, ending, tell))
             file.close()
 
     def _identity(self, worker: Any) -> Identity:
         cfg = worker.cfg
         return Identity(
             worker.age, cfg.uid, cfg.gid, float(cfg.timeout), float(cfg.graceful_timeout),
-            settings.beat_interval(cfg), cfg.watchdog_stall_threshold, _boot_id(),
+            settings.beat_interval(cfg), cfg.watchdog_stall_threshold, boot_id(),
             report.app_name(worker),
             f"python {platform.python_version()}, gunicorn {gunicorn.__version__}, "
             f"uvicorn {uvicorn.__version__}, watchdog_worker {self._version}",
@@ -162,9 +152,9 @@ class Registry:
         self._swept.add(folder)
         owners = {os.geteuid(), worker.cfg.uid}
         with ExitStack() as left_open:
-            left = list(islice(_left_behind(folder, owners, left_open), _LEFT_MOST))
+            left = list(islice(left_behind(folder, owners, left_open), _LEFT_MOST))
             if left:
-                self._reporters.report(worker, lambda: _obituaries(worker, left))
+                self._reporters.report(worker, lambda: accounts.of_left_behind(worker, left))
 
     def _remove_all(self) -> None:
         """At the end of the arbiter alone: its children inherit the wish, and not the files."""
@@ -174,99 +164,11 @@ class Registry:
             self._close_all()
 
 
-class _Limit:
-    """So many a minute: a worker that dies as it boots does so again and again."""
-
-    def __init__(self) -> None:
-        self._told: deque[float] = deque()
-        self._untold = 0
-
-    def admit(self, most: int) -> tuple[bool, int]:
-        """Whether one more may be told, and how many were not since the last that was."""
-        now = monotonic()
-        while self._told and now - self._told[0] > _MINUTE_S:
-            self._told.popleft()
-        if len(self._told) >= most:
-            self._untold += 1
-            return False, 0
-        self._told.append(now)
-        untold, self._untold = self._untold, 0
-        return True, untold
-
-
-def _reports(
-    worker: Any, found: recording.Recording, ending: Ending, tell: bool
-) -> Iterator[Report]:
-    """What is to be told of a worker, in the reporter: what it could not deliver comes first."""
-    appcode.claim(report.app_name(worker))
-    yield from autopsy.undelivered(found)
-    if tell:
-        yield autopsy.examined(found, ending, Caps.of(worker.cfg))
-
-
-def _obituaries(worker: Any, left: list[int]) -> Iterator[Report]:
-    """Of those whose files are open here, in the reporter."""
-    memory, boot_id = cgroup.memory(), _boot_id()
-    for fd in left:
-        try:
-            found = recording.load(fd)
-        except (OSError, recording.NotARecording):
-            continue
-        if not found.pid:  # its fork never came
-            continue
-        kills = MemoryKills().since(found.pulse, memory)
-        comparable = found.boot_id == boot_id and kills.where == "cgroup"
-        ending = Ending(
-            monotonic(), left_behind=True, kills=kills if comparable else Kills())
-        yield from _reports(worker, found, ending, tell=not orderly(ending, found.phase))
-
-
 def _seen(fd: int) -> recording.Glance:
     try:
         return recording.glance(fd)
     except recording.NotARecording:  # the worker has spoilt it
         return recording.Glance()
-
-
-def _read(fd: int, worker: Any) -> recording.Recording:
-    """All of it, in the reporter; that somebody has died is told also where nothing can be read."""
-    try:
-        found = recording.load(fd)
-    except recording.NotARecording:
-        found = recording.blank()
-    return found if found.pid else found._replace(
-        pid=worker.pid, age=worker.age, app=report.app_name(worker))
-
-
-def _left_behind(folder: str, owners: set[int], left_open: ExitStack) -> Iterator[int]:
-    """Descriptors of ours whose worker and arbiter are both dead; their files are removed."""
-    until = monotonic() + _SWEEP_S
-    for name in rundir.names(folder):
-        path = os.path.join(folder, name)
-        if monotonic() > until:
-            return
-        with ExitStack() as opened:
-            try:
-                fd = opened.enter_context(rundir.opened(path))
-                ours = os.fstat(fd).st_uid in owners
-                if not ours or rundir.is_locked(fd) or not rundir.try_lock(fd):
-                    continue
-                if not os.path.samestat(os.lstat(path), os.fstat(fd)):
-                    continue  # another start was quicker
-                recording.glance(fd)
-                os.unlink(path)
-            except (OSError, recording.NotARecording):  # gone, another's, or no recorder
-                continue
-            left_open.push(opened.pop_all())
-            yield fd
-
-
-def _boot_id() -> bytes:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return bytes.fromhex(file.read(64).decode().replace("-", ""))
-    except (OSError, ValueError):
-        return b""
 
 
 def _is_child(pid: int) -> bool:

@@ -140,6 +140,15 @@ def started_at(pid: int) -> int:
         return 0
 
 
+def boot_id() -> bytes:
+    """Of this boot of the machine; empty where it is not told."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return bytes.fromhex(file.read(64).decode().replace("-", ""))
+    except (OSError, ValueError):
+        return b""
+
+
 def _mapped(
     file: RecorderFile | None
 ) -> tuple[RecorderFile | None, mmap.mmap | bytearray]:
