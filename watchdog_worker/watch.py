@@ -174,6 +174,7 @@ class Watch:
     def died(self, error: BaseException) -> None:
         """The monitor itself has come to its end."""
         self._hurry.end()
+        self._logbook.speaking(None)  # nobody would push the timer ahead any more
         self._sinks.notice(
             "watchdog: the monitor stopped on an error of its own, the worker serves on "
             f"unwatched: {words(error)}", logging.ERROR)

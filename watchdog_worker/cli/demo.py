@@ -65,7 +65,7 @@ def _show(server: _Server, log: _LogReader) -> None:
     if not _until(lambda: log.timeout_seen.is_set(), _KILL_S):
         raise CommandError("the worker was not killed in time; what gunicorn said is above")
     blocked.join(5.0)
-    _until(lambda: log.reborn.is_set(), 3.0)
+    _until(lambda: log.reborn.is_set() and "post_mortem" in log.at, 3.0)
     _explain(log)
 
 
