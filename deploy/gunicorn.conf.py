@@ -15,6 +15,10 @@ watchdog_stall_threshold = 1.0
 # watchdog_dump_dir = "/var/tmp/watchdog"
 # watchdog_dump_keep = 50
 
+# Where the flight recorders are: 296 KiB a worker, and what a dead one has left until it is told.
+# In a container, a folder that survives it has them told also when the whole of it was killed.
+# watchdog_run_dir = "/run/watchdog"
+
 # One line of JSON a report instead of a readable block.
 # watchdog_log_format = "json"
 
