@@ -89,8 +89,9 @@ class Pulse(NamedTuple):
     """Reports that had to make room for others before the log had taken them."""
 
 
-SLOT = Struct("<B7xQd16s216s")
-"""Whether it is used; number, beginning; method (`websocket` for one); path as it was sent."""
+SLOT = Struct("<QQd16s216s")
+"""1 while it is used, of which the first byte counts; number, beginning; method (`websocket` for
+one); path as it was sent."""
 SLOT_AT = 4096
 SLOTS = 512
 """And one more, the spare, that all share for whom none is free."""
