@@ -55,7 +55,9 @@ def main() -> int:
         f"{ours:.3%} ours {theirs:.3%} uvicorn's" for ours, theirs in shares))
     print(f"  more than uvicorn's: median {statistics.median(more):+.3%} of a core "
           f"(from {min(more):+.3%} to {max(more):+.3%})")
-    modules = ("uvicorn_worker", "watchdog_worker", "watchdog_worker, watchdog_worker.watch")
+    worker = "watchdog_worker.worker"
+    modules = ("uvicorn_worker", worker,
+               f"{worker}, watchdog_worker.watch, watchdog_worker.postmortem.hooks")
     times = [[import_s(module) for module in modules] for _ in range(20)][1:]
     extra = [ours - theirs for theirs, ours, _ in times]
     for what, above in (("import", extra), ("import and the arbiter's start", [

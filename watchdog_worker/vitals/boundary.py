@@ -54,9 +54,10 @@ class Boundary:
         requests = in_flight.requests
         requests[number] = now, scope, send
         # The same for those who look from outside, also when this process is dead.
-        slots, slot = in_flight.slots, SPARE
+        slots = in_flight.slots
+        free = slots.free
+        slot = free.pop() if free else SPARE
         try:
-            slot = slots.free.pop()
             write(slots.map, slot, 1, number, now, METHODS[scope["method"]], scope["raw_path"])
         except Exception:
             slot = slots.write_odd(slot, number, now, scope)
@@ -69,7 +70,7 @@ class Boundary:
             del requests[number]
             slots.map[slot] = 0
             if slot != SPARE:
-                slots.free.append(slot)
+                free.append(slot)
             now = monotonic()
             if now >= heartbeat.care_at:
                 heartbeat.care(now)
