@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -352,13 +353,13 @@ def booted(server: Gunicorn) -> set[int]:
     return set(map(int, re.findall(r"Booting worker with pid: (\d+)", server.log)))
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no compiler of C")
 def test_a_handler_of_the_applications_own_is_left_alone(tmp_path: Path) -> None:
     """Some libraries catch SIGSEGV and go on: WebAssembly, the JVM. They do so here, too."""
     source = tmp_path / "catcher.c"
     source.write_text(CATCHER)
     library = tmp_path / "catcher.so"
-    if subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)]).returncode:
-        pytest.skip("no compiler of C")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     (tmp_path / "catching.py").write_text(f"""
 import ctypes, deaths
 catcher = ctypes.CDLL({str(library)!r})
