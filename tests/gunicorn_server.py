@@ -34,6 +34,14 @@ def until(true: Callable[[], Any], seconds: float = PATIENCE_S, what: str = "") 
         time.sleep(0.02)
 
 
+def drained(reader: int) -> bytes:
+    """What is in a pipe that is read without blocking."""
+    try:
+        return os.read(reader, 65536)
+    except BlockingIOError:
+        return b""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,6 +1,6 @@
 """What the monitor writes to the flight recorder with every look, for those who look from outside.
 
-Runs in the monitor thread, but for `begin`, which the main thread calls.
+Runs in the monitor thread, but for `begin` and `loaded`, which the main thread calls.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Logbook:
             self._describe_long_ones(now)
         if self._raw is not None:
             self._raw.tend(now, signs.deadline)
+        used = resource.getrusage(resource.RUSAGE_SELF)  # as the arbiter will ask when it is dead
         blocked = episode is not None and now - episode.since > self._threshold
         self._recorder.pulse(self._figures._replace(
             at=now,
@@ -82,8 +83,8 @@ class Logbook:
             last_sign=signs.last_sign or 0.0,
             blocked_since=episode.since if episode is not None and blocked else 0.0,
             timer_due=(self._raw.due or 0.0) if self._raw is not None else 0.0,
-            cpu_s=time.process_time(),
-            switches=resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw,
+            cpu_s=used.ru_utime + used.ru_stime,
+            switches=used.ru_nvcsw,
             threads=len(threading._active),  # type: ignore[attr-defined]
             stalls=self.stalls,
             reports=self.reports,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gunicorn_server import Gunicorn, until
+from tests.gunicorn_server import Gunicorn, drained, until
 from tests.stall_case import KILL
 
 DUMPS = 'watchdog_dump_dir = "dumps"\n'
@@ -112,14 +112,14 @@ def test_a_log_that_nobody_reads_loses_nothing_and_repeats_nothing(tmp_path: Pat
     try:
         with Gunicorn(tmp_path, "life:app", timeout=0, config=DUMPS,
                       arguments=["--error-logfile", str(fifo)]) as server:
-            until(lambda: _drain(reader))
+            until(lambda: drained(reader))
             blocked = server.send("/flood_log?lines=200")
             server.report("stall")  # the file is not kept waiting by the log
             time.sleep(2)
             read = b""
             end = time.monotonic() + 30
             while b"free again" not in read and time.monotonic() < end:
-                read += _drain(reader)
+                read += drained(reader)
                 time.sleep(0.01)
             blocked.close()
         text = read.decode()
@@ -129,13 +129,6 @@ def test_a_log_that_nobody_reads_loses_nothing_and_repeats_nothing(tmp_path: Pat
         assert "blocked in:" in text
     finally:
         os.close(reader)
-
-
-def _drain(reader: int) -> bytes:
-    try:
-        return os.read(reader, 65536)
-    except BlockingIOError:
-        return b""
 
 
 def test_the_json_format_is_one_line_and_nothing_else(tmp_path: Path) -> None:

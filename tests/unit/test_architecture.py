@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "watchdog_worker"
 # room: what it may import of ours. A room may always import from within itself.
 MAY_KNOW: dict[str, set[str]] = {
     "plainform": set(),
+    "phases": set(),
     "model": {"plainform"},
     "ownthread": set(),
     "doorbell": set(),
@@ -27,8 +28,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "plan": {"kinds", "settings", "vitals"},
     "vitals": {"model"},
     "capture": {"model", "vitals", "budget", "ownthread", "lateness", "signs"},
-    "diagnosis": {"model"},
-    "render": {"model"},
+    "diagnosis": {"model", "phases"},
+    "render": {"model", "phases"},
     "report": {"model", "render"},
     "sinks": {"model", "render", "ownthread"},
     "requestwatch": {"model", "report", "vitals", "capture", "diagnosis", "ownthread"},

@@ -22,6 +22,7 @@ from watchdog_worker.model import (
     ThreadStack,
     innermost_app,
 )
+from watchdog_worker.phases import WHILE
 
 TIMEOUT, OOM_SUSPECTED, CRASH = "timeout", "oom_suspected", "crash"
 KILLED, EXIT, UNKNOWN = "killed", "exit", "unknown"
@@ -31,9 +32,6 @@ _SILENT_S = 1.0
 _IDLE_SHARE = 0.1
 _LEAST_TURNS, _TURNS_A_SECOND = 20, 20.0
 _WAITING_MODULES = ("threading", "queue", "selectors", "concurrent", "asyncio", "multiprocessing")
-_WHILE = {"boot": "while it booted", "startup": "while it started up",
-          "serving": "while it served", "shutdown": "while it shut down",
-          "left": "as it left"}
 
 
 class Last(NamedTuple):
@@ -202,7 +200,7 @@ def _waits(innermost: Frame) -> bool:
 
 def _summary(last: Last, at: Frame | None) -> str:
     death = last.death
-    when = _WHILE.get(death.phase or "", "")
+    when = WHILE.get(death.phase or "", "")
     if death.reason == CRASH:
         if at is not None:
             return (f"it died of {death.signal} in native code called from {at.function}, {when}; "

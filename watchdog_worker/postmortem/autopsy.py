@@ -132,8 +132,7 @@ def _snapshot(
     threads, total = found.threads, found.total
     if not threads:  # as they were seen then
         threads, total = seen.threads[:caps.threads], seen.threads_total or 0
-    process = Process(rss_bytes=pulse.rss_bytes or None, cpu_user_s=None,
-                      threads=pulse.threads or None)
+    process = Process(rss_bytes=pulse.rss_bytes or None, threads=pulse.threads or None)
     return Snapshot(
         threads=threads,
         threads_total=total or None,

@@ -11,12 +11,13 @@ import os
 import resource
 import signal
 import sys
-from types import FrameType
+from itertools import islice
 from typing import NamedTuple
 
 from gunicorn.arbiter import Arbiter
 
 from watchdog_worker.capture.cgroup import Memory
+from watchdog_worker.capture.stacks import outwards
 from watchdog_worker.vitals.layout import Pulse
 
 BOOT_FAILED = (Arbiter.WORKER_BOOT_ERROR, Arbiter.APP_LOAD_ERROR)
@@ -100,27 +101,18 @@ def status_in_caller(pid: int) -> int | None:
 
     It is nowhere else: the kernel has given it away by then.
     """
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(_FRAMES_UP):
-        if frame is None:
-            return None
+    for frame in islice(outwards(sys._getframe(1)), _FRAMES_UP):
         if frame.f_code.co_name == "reap_workers":
             found = frame.f_locals
             status = found.get("status")
             return status if found.get("wpid") == pid and isinstance(status, int) else None
-        frame = frame.f_back
     return None
 
 
 def is_stopping() -> bool:
     """Whether gunicorn is ending everything further up, also where a signal has interrupted it."""
     ends = (Arbiter.stop.__code__, Arbiter.halt.__code__)
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code in ends:
-            return True
-        frame = frame.f_back
-    return False
+    return any(frame.f_code in ends for frame in outwards(sys._getframe(1)))
 
 
 def status_from_halt() -> int | None:
@@ -128,14 +120,10 @@ def status_from_halt() -> int | None:
 
     It takes two statuses for a boot that has failed, and asks no hook about that worker.
     """
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(_FRAMES_UP):
-        if frame is None:
-            return None
+    for frame in islice(outwards(sys._getframe(1)), _FRAMES_UP):
         if frame.f_code.co_name == "halt":
             status = frame.f_locals.get("exit_status")
             return status << 8 if status in BOOT_FAILED else None
-        frame = frame.f_back
     return None
 
 

@@ -21,13 +21,12 @@ from watchdog_worker.model import (
     Stall,
     innermost_app,
 )
+from watchdog_worker.phases import WHILE
 from watchdog_worker.render.plain import plain
 
 
 _PATH_CHARS = 200
 _BLOCKERS = {"import": "by an import", "logging": "by writing a log"}
-_WHILE = {"boot": "while it booted", "startup": "while it started up",
-          "serving": "while it served", "shutdown": "while it shut down", "left": "as it left"}
 _SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 
@@ -107,7 +106,7 @@ def _death(
     elif stall is not None:
         parts += [f"while its loop was blocked {stall.blocked_s:.1f} s", _by(diagnosis)]
     elif not death.by_arbiter and (diagnosis is None or diagnosis.culprit is None):
-        parts.append(_WHILE.get(death.phase or "", ""))
+        parts.append(WHILE.get(death.phase or "", ""))
     if diagnosis is not None and (diagnosis.culprit or stall is None):
         parts.append(_where(diagnosis))
     return " ".join(filter(None, parts)) + _lost(death, snapshot)

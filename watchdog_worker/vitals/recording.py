@@ -157,10 +157,7 @@ def load(fd: int) -> Recording:
 def _whole(fd: int) -> bytes:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise NotARecording("no regular file")
-    data = os.pread(fd, layout.SIZE, 0)
-    if len(data) < layout.SIZE:
-        raise NotARecording("too short")
-    return data
+    return os.pread(fd, layout.SIZE, 0)
 
 
 def read(data: bytes, raw: bytes = b"") -> Recording:
@@ -168,8 +165,6 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
 
     Raises NotARecording.
     """
-    if len(data) < layout.SIZE:
-        raise NotARecording("too short")
     _check(data)
     _, _, *identity = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)
     (arbiter_pid, age, uid, made_wall, made, timeout, graceful_timeout, beat_interval,
@@ -191,6 +186,8 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
 
 
 def _check(data: bytes) -> None:
+    if len(data) < layout.SIZE:
+        raise NotARecording("too short")
     magic, version = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)[:2]
     if magic != layout.MAGIC:
         raise NotARecording("not a recorder's file")
