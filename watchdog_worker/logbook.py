@@ -58,6 +58,11 @@ class Logbook:
         if self._raw is not None:
             self._raw.rest(deadline)
 
+    @property
+    def aborted(self) -> bool:
+        """SIGABRT has come, and was written down in C. Monitor thread."""
+        return self._raw is not None and self._raw.aborted
+
     def write(self, signs: Signs, episode: Episode | None) -> None:
         """What this look has shown. Never raises: the watch itself goes on without it."""
         if not self._off:

@@ -19,6 +19,7 @@ from watchdog_worker.vitals import layout
 _THREADS_MOST = 90
 """faulthandler writes a hundred threads at most, the newest first: the loop's would be cut off."""
 _STANDARD_ERROR = 2
+_ABORTED = b"Fatal Python error: Aborted"
 _FATAL = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 
 
@@ -89,6 +90,15 @@ class RawStacks:
         """
         self._spoken_for = deadline
         self._disarm()
+
+    @property
+    def aborted(self) -> bool:
+        """Whether SIGABRT has come. Monitor thread."""
+        try:
+            written = os.fstat(self._fd).st_size - layout.RAW_AT
+            return written > 0 and _ABORTED in os.pread(self._fd, written, layout.RAW_AT)
+        except OSError:
+            return False
 
     def _arm(self, now: float, due: float) -> None:
         with self._arming:

@@ -22,6 +22,7 @@ from watchdog_worker.deadline import Deadline
 from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.diagnosis import diagnose, suspension
 from watchdog_worker.hurry import Hurry
+from watchdog_worker.leaving import Leaving
 from watchdog_worker.logbook import Logbook
 from watchdog_worker.model import ContextLeak, Diagnosis, Snapshot, Stall
 from watchdog_worker.monitor import Bell, Monitor
@@ -39,7 +40,8 @@ _ON_TIME_S = 0.1
 class Watch:
     """Everything that watches one worker."""
 
-    def __init__(self, worker: Any) -> None:
+    def __init__(self, worker: Any, arbiter: Any, born_at: float) -> None:
+        """`born_at`: when the worker was forked (monotonic)."""
         cfg = worker.cfg
         self._worker = worker
         self._timeout = float(cfg.timeout)
@@ -63,6 +65,8 @@ class Watch:
         self.heartbeat = Heartbeat(
             settings.beat_interval(cfg), worker.notify, self._cannot_notify,
             drain_s=float(cfg.graceful_timeout), recorder=recorder, in_flight=self.in_flight)
+        self.leaving = Leaving(
+            worker, arbiter, self.heartbeat, recorder, self._sinks.settle, self._sinks.notice)
         appcode.claim(self._identity.app)
         self._camera = _camera(cfg, self.in_flight)
         self.requests = RequestWatch(
@@ -84,6 +88,7 @@ class Watch:
 
     def start(self) -> None:
         """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
+        self.leaving.install()
         if self._signal is not None:
             doorbell.install(self._signal, self._bell.write_end)
         self._logbook.begin(preloaded=bool(self._worker.cfg.preload_app))
@@ -129,6 +134,8 @@ class Watch:
                       last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
                       beats_late_s=self.heartbeat.late_s)
         self._logbook.write(signs, self._episode)
+        self.leaving.tend(now, signs.deadline, self._loop_ended,
+                          self._episode is not None and self._logbook.aborted)
         return signs
 
     def episode_changed(self, episode: Episode | None) -> None:

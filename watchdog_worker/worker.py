@@ -4,55 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import socket
+import os
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
-from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from watchdog_worker import plan, settings
+from watchdog_worker.birth import arbiter, birth
 from watchdog_worker.ownthread import words
-from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.server import WatchedServer
 from watchdog_worker.vitals.context import INHERIT
-from watchdog_worker.vitals.protocol import isolated
 
 if TYPE_CHECKING:
     from watchdog_worker.postmortem.registry import Registry
     from watchdog_worker.vitals.recorder import RecorderFile
     from watchdog_worker.watch import Watch
-
-
-class WatchedServer(Server):
-    """A uvicorn server that tells the heartbeat which phase it is in. Loop thread."""
-
-    watch: Watch
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lifespan startup, behind the boundary: `load` has made the application by now."""
-        config, watch = self.config, self.watch
-        contexts = watch.requests.begin()
-        config.loaded_app = Boundary(
-            config.loaded_app, watch.heartbeat, watch.in_flight, contexts)
-        if contexts is not None:
-            on_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
-            config.http_protocol_class = isolated(
-                config.http_protocol_class, contexts, on_uvloop)
-        await super().startup(sockets=sockets)
-
-    async def main_loop(self) -> None:
-        """Serving."""
-        self.watch.heartbeat.serve()
-        await super().main_loop()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain and lifespan shutdown."""
-        self.watch.heartbeat.drain()
-        await super().shutdown(sockets=sockets)
-        # After SIGTERM uvicorn raises the signal anew, which ends the process on the spot.
-        await self.watch.settle()
-        self.watch.heartbeat.leave()
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -99,8 +67,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         if not settings.adopted(self.cfg):
             self._adopt_reloaded()
         if self.cfg.watchdog_enabled:
-            # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
-            self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
+            birth.expect()
             if self.cfg.watchdog_context_policy != INHERIT:
                 self.config.reset_contextvars = False  # it would stand in the way
         if self.cfg.watchdog_enabled or Worker.recorders is not None:
@@ -131,9 +98,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             settings.insert(self.cfg, cls._last_good)
 
     def notify(self) -> None:
-        """Worker process, loop thread: touch the file that the arbiter looks at. May raise."""
-        super().notify()
-        self.notifications += 1
+        """Worker process: touch the file that the arbiter looks at. May raise.
+
+        Not in a process that the application has forked: its parent's life is not its to tell of.
+        """
+        if os.getpid() == self.pid:
+            super().notify()
+            self.notifications += 1
 
     def load_wsgi(self) -> None:
         """Worker process, before the application is imported: begin to watch."""
@@ -150,7 +121,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         try:
             from watchdog_worker.watch import Watch
 
-            self.watch = Watch(self)
+            self.watch = Watch(self, arbiter(), birth.at)
             self.watch.start()
         except Exception as error:  # an unwatched worker is better than none
             self.watch = None
@@ -179,7 +150,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self.config.app = self.wsgi
         server = WatchedServer(config=self.config)
         server.watch = self.watch
-        self._install_sigquit_handler()
+        self.watch.leaving.server = server
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -125,7 +125,7 @@ def read(path: str, skipped: Known, number: int = 0) -> Outcome:
 def _examine(found: Recording, number: int) -> None:
     """As a reporter of the arbiter's does."""
     ending = _ENDINGS[number % len(_ENDINGS)]
-    orderly(ending, found.phase)
+    orderly(ending, found.phase, found.end)
     hold_to_promises(autopsy.examined(found, ending))
     if number % _EXAMINED_SHARE == 0:
         for report in autopsy.undelivered(found):

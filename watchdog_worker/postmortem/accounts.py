@@ -43,7 +43,8 @@ def of_left_behind(worker: Any, fds: list[int]) -> Iterator[Report]:
         kills = MemoryKills().since(found.pulse, memory)
         comparable = found.boot_id == boot_id() and kills.where == "cgroup"
         ending = Ending(monotonic(), left_behind=True, kills=kills if comparable else Kills())
-        yield from _accounts(worker, found, ending, tell=not orderly(ending, found.phase))
+        tell = not orderly(ending, found.phase, found.end)
+        yield from _accounts(worker, found, ending, tell=tell)
 
 
 def _accounts(worker: Any, found: Recording, ending: Ending, tell: bool) -> Iterator[Report]:

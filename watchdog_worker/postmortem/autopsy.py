@@ -17,7 +17,7 @@ from watchdog_worker.model import Death, Diagnosis, Process, Report, Request, Sn
 from watchdog_worker.postmortem import stacks
 from watchdog_worker.postmortem.caps import Caps
 from watchdog_worker.postmortem.ending import Ending
-from watchdog_worker.postmortem.reason import judged
+from watchdog_worker.postmortem.reason import ABORTED, judged
 from watchdog_worker.revive import NotAReport, revived
 from watchdog_worker.vitals.recording import KeptReport, KeptRequest, Recording
 
@@ -70,7 +70,7 @@ def _death(recording: Recording, ending: Ending, reason: str, at: float) -> Deat
     elsewhere = recording.host if recording.host != socket.gethostname() else ""
     return Death(
         reason=reason,
-        signal=ending.signal,
+        signal=ending.signal or ("SIGABRT" if recording.end == ABORTED else None),
         exit_code=ending.exit_code,
         by_arbiter=ending.by_arbiter or None,
         phase=recording.phase,

@@ -11,9 +11,11 @@ from watchdog_worker.diagnosis.death import (
     UNKNOWN,
 )
 from watchdog_worker.postmortem.ending import BOOT_FAILED, Ending, Kills
+from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.layout import Pulse
 from watchdog_worker.vitals.recording import Recording
 
+_, ABORTED, DISMISSED = layout.ENDS
 BOOTING = ("boot", "startup")
 _ORDERLY = {"SIGTERM", "SIGINT", "SIGQUIT"}
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}
@@ -21,14 +23,17 @@ _DRAINED = ("shutdown", "left")
 _NEAR_LIMIT = 0.9
 
 
-def orderly(ending: Ending, phase: str) -> bool:
+def orderly(ending: Ending, phase: str, end: str = "") -> bool:
     """Whether nothing is to be told: it left as it was meant to.
 
     A worker that exits in the middle of serving has not drained, whatever its status. Of one that
-    failed to boot, gunicorn tells in its own way, and ends.
+    failed to boot, gunicorn tells in its own way, and ends. Of one that we have ended ourselves
+    (`end`), all was told.
     """
-    if ending.struck:
+    if ending.struck or end == ABORTED:
         return False
+    if end == DISMISSED and ending.signal is None:
+        return True
     if ending.status is None and phase == "left":
         return True
     if ending.left_behind:
@@ -45,6 +50,9 @@ def judged(ending: Ending, recording: Recording) -> tuple[str, tuple[str, ...]]:
         return TIMEOUT, (
             f"arbiter: it had not been notified for {recording.timeout:g} s, and sent SIGABRT; "
             f"{_died_of(ending)}",)
+    if recording.end == ABORTED:
+        return KILLED, ("arbiter: it has not sent this signal",
+                        "recorder: SIGABRT came, and worker_abort was called")
     if ending.signal in _CRASHES:
         return CRASH, ()
     if ending.exit_code is not None:

@@ -119,7 +119,7 @@ class Registry:
         seen = _seen(file.fd)
         if ending.signal == "SIGKILL" and not ending.by_arbiter:
             ending = ending._replace(kills=self._memory_kills.since(seen.pulse, cgroup.memory()))
-        tell = not orderly(ending, seen.phase)
+        tell = not orderly(ending, seen.phase, seen.end)
         if tell and seen.phase in BOOTING:
             tell, untold = self._boots.admit(worker.cfg.watchdog_stall_rate_limit)
             ending = ending._replace(untold=untold)

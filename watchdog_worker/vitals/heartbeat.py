@@ -105,15 +105,21 @@ class Heartbeat:
         self.care_at = 0.0
         self.sign()
 
-    def drain(self) -> None:
-        """Shutdown has begun; the arbiter is notified on, for so long as a drain may take."""
+    def drain(self, asked_at: float | None = None) -> None:
+        """Shutdown has begun, which was asked for at that moment, or now; the arbiter is notified
+        on, for so long as a drain may take."""
         self.phase = SHUTDOWN
         now = monotonic()
-        self._silent_after = now + self._drain_s
+        self._silent_after = (now if asked_at is None else asked_at) + self._drain_s
         self._recorder.phase(SHUTDOWN, now)
 
+    @property
+    def draining(self) -> bool:
+        """Shutdown has begun."""
+        return self.phase is SHUTDOWN
+
     def leave(self) -> None:
-        """All is done, and the process is about to end."""
+        """All is done, and the process is about to end. Any thread."""
         self._recorder.phase(LEFT, monotonic())
 
     def sign(self) -> None:

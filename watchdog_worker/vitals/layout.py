@@ -7,7 +7,7 @@ writes comes after it. A writer never waits and never locks; who writes which pa
     offset  size       part      written by
          0   512       IDENTITY  the arbiter, before the fork
        512   512       BOOT      the worker's main thread, once
-      1024  1024       VITALS    the loop thread: PHASE, NOTIFIED, BEAT
+      1024  1024       VITALS    the loop thread: PHASE, NOTIFIED, BEAT, END
       2048  2048       PULSE     the monitor thread, with every look
       4096  513 * 256  SLOT      the loop thread: a request in flight each; the last is the spare
     139264   64 * 512  DETAIL    the monitor thread: more about requests that take long
@@ -23,7 +23,7 @@ from struct import Struct
 from typing import NamedTuple
 
 MAGIC = b"WDVITALS"
-VERSION = 1
+VERSION = 2
 PREFIX, SUFFIX = "watchdog-", ".vitals"
 """Of a file's name; the middle is random."""
 
@@ -49,6 +49,12 @@ BEAT = Struct("<dQdd15Q")
 """The last beat; the number of the last request; the sum and the maximum of all beats' lateness,
 and its histogram."""
 BEAT_AT = NOTIFIED_AT + NOTIFIED.size
+
+END = Struct("<B")
+"""How it ends before it has left, as an index in ENDS. Any thread's."""
+END_AT = BEAT_AT + BEAT.size
+ENDS = ("", "aborted", "dismissed")
+"""It has seen to SIGABRT; the watchdog itself has ended it, and said so."""
 
 PULSE = Struct("<dddddddQQQQqqIIQQQ")
 PULSE_AT = 2048

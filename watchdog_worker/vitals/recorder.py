@@ -113,6 +113,10 @@ class Recorder:
         layout.BEAT.pack_into(
             self._map, layout.BEAT_AT, now, requests, late_s, latest_s, *counts)
 
+    def end(self, how: str) -> None:
+        """How it ends, one of `layout.ENDS`. Any thread."""
+        layout.END.pack_into(self._map, layout.END_AT, layout.ENDS.index(how))
+
     def pulse(self, pulse: layout.Pulse) -> None:
         """The monitor has looked. Monitor thread."""
         layout.PULSE.pack_into(self._map, layout.PULSE_AT, *pulse)

@@ -102,6 +102,8 @@ class Recording(NamedTuple):
     """In the order in which they were made."""
     raw: str
     """What faulthandler wrote."""
+    end: str = ""
+    """One of `layout.ENDS`."""
 
     @property
     def last_sign(self) -> float:
@@ -128,6 +130,7 @@ class Glance(NamedTuple):
     undelivered: bool = False
     """A report has not reached the log."""
     pulse: Pulse = Pulse()
+    end: str = ""
 
 
 def glance(fd: int) -> Glance:
@@ -138,7 +141,7 @@ def glance(fd: int) -> Glance:
                              layout.BOOT.unpack_from(data, layout.BOOT_AT))
     undelivered = any(
         data[layout.letter_at(index)] == layout.UNDELIVERED for index in range(layout.LETTERS))
-    return Glance(_count(pid), _phase(phase), undelivered, _pulse(data))
+    return Glance(_count(pid), _phase(phase), undelivered, _pulse(data), _end(data))
 
 
 def blank() -> Recording:
@@ -182,7 +185,7 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
         _count(requests),
         LoopLag(LAG_BOUNDS, tuple(map(_count, counts)), _seconds(late_s), _seconds(latest_s)),
         _pulse(data), _requests(data), _reports(data),
-        raw[:RAW_MOST].rstrip(b"\0").decode("utf-8", "replace"))
+        raw[:RAW_MOST].rstrip(b"\0").decode("utf-8", "replace"), _end(data))
 
 
 def _check(data: bytes) -> None:
@@ -248,6 +251,11 @@ def _reports(data: bytes) -> tuple[KeptReport, ...]:
 
 def _phase(index: int) -> str:
     return layout.PHASES[index] if index < len(layout.PHASES) else layout.PHASES[0]
+
+
+def _end(data: bytes) -> str:
+    (index,) = layout.END.unpack_from(data, layout.END_AT)
+    return layout.ENDS[index] if index < len(layout.ENDS) else layout.ENDS[0]
 
 
 def _seconds(value: float) -> float:

@@ -1,0 +1,90 @@
+"""uvicorn's server as a watched worker runs it. All of it in the loop thread, which is the main
+thread: signal handlers run there, too."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from uvicorn.server import Server
+
+from watchdog_worker.vitals.boundary import Boundary
+from watchdog_worker.vitals.protocol import isolated
+
+if TYPE_CHECKING:
+    from watchdog_worker.watch import Watch
+
+_QUICK_S = 0.1
+"""What requests get that are not waited for: gunicorn gives its own workers' as much."""
+
+
+class WatchedServer(Server):
+    """A uvicorn server that tells its watch which phase it is in, and is told when to leave."""
+
+    watch: Watch
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lifespan startup, behind the boundary: `load` has made the application by now."""
+        config, watch = self.config, self.watch
+        contexts = watch.requests.begin()
+        config.loaded_app = Boundary(
+            config.loaded_app, watch.heartbeat, watch.in_flight, contexts)
+        if contexts is not None:
+            on_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            config.http_protocol_class = isolated(
+                config.http_protocol_class, contexts, on_uvloop)
+        await super().startup(sockets=sockets)
+
+    async def main_loop(self) -> None:
+        """Serving."""
+        self.watch.heartbeat.serve()
+        await super().main_loop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to leave; ten times a second."""
+        if self.watch.leaving.asked_at is not None:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT. uvicorn would raise them anew when it has drained, and the process
+        would end of it on the spot: without `worker_exit`, as if it had been killed."""
+        self.should_exit = True
+        if sig == signal.SIGTERM:
+            self.watch.leaving.terminate()
+        else:
+            self.watch.leaving.quit()
+
+    def hasten(self) -> None:
+        """Wait for no request any more; also in the middle of a drain. A signal handler's."""
+        self.should_exit = True
+        loop = self.watch.heartbeat.loop
+        if self.watch.heartbeat.draining and loop is not None:
+            loop.call_soon_threadsafe(self._cut_off)
+
+    def _cut_off(self) -> None:
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        asyncio.get_running_loop().call_later(_QUICK_S, self._abort)
+
+    def _abort(self) -> None:
+        """Clients that do not take what they have been sent are not waited for either."""
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain and lifespan shutdown."""
+        leaving = self.watch.leaving
+        leaving.ask()
+        self.watch.heartbeat.drain(leaving.asked_at)
+        # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
+        drain_s = _QUICK_S if leaving.quick else leaving.drain_s
+        self.config.timeout_graceful_shutdown = drain_s  # type: ignore[assignment]
+        await super().shutdown(sockets=sockets)
+        await self.watch.settle()
+        self.watch.heartbeat.leave()
