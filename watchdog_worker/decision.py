@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from watchdog_worker import stages
 from watchdog_worker.lateness import Why, why_late
 from watchdog_worker.signs import LATE_S, Action, Decision, Episode, Rules, Signs, State
 
@@ -49,6 +50,9 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         recent, admitted = _admit(state.recent_slow, signs, rules)
         state = state._replace(recent_slow=recent)
         actions.append(Action.SLOW_REQUEST if admitted else Action.NOTE_SLOW)
+    due, stages_told = stages.due(signs, state.stages, rules)
+    actions += due
+    state = state._replace(stages=stages_told)
     if signs.leaks:
         actions.append(Action.CONTEXT_LEAK)
     withheld = 0
@@ -264,4 +268,7 @@ def _wake_at(signs: Signs, state: State, rules: Rules) -> float:
     slow_at = _slow_at(signs, state, rules)
     if slow_at is not None and len(_recent(state.recent_slow, signs)) < rules.stall_rate_limit:
         moments.append(max(slow_at, signs.now + _SLOW_LOOK_S))
+    stage_at = stages.next_at(signs, state.stages, rules)
+    if stage_at is not None:
+        moments.append(stage_at)
     return max(min(moments), signs.now)

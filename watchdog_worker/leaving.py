@@ -39,6 +39,9 @@ _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 class Server(Protocol):
     """What serves until it is to leave."""
 
+    def abandon(self) -> None:
+        """Give up starting. Main thread."""
+
     def hasten(self) -> None:
         """Wait for no request any more. Main thread."""
 
@@ -61,6 +64,8 @@ class Leaving:
         """It is to wait for nothing."""
         self._quick_at = 0.0
         self._orphaned = False
+        self._abandoned = False
+        """It is giving up to start."""
         self._status: int | None = None
         """The exit status of an end that is forced."""
         self._forced_at = 0.0
@@ -73,9 +78,9 @@ class Leaving:
     def drain_s(self) -> float:
         """How long a drain may take that begins now; the rest of `graceful_timeout` is for what
         comes after it: lifespan shutdown, and what the application does then."""
-        graceful = float(self._worker.cfg.graceful_timeout)
-        asked = monotonic() if self.asked_at is None else self.asked_at
-        return max(0.0, asked + graceful - min(_MARGIN_S, graceful / 4) - monotonic())
+        now = monotonic()
+        asked = now if self.asked_at is None else self.asked_at
+        return max(0.0, asked + self._graceful_s - self._margin_s - now)
 
     def install(self) -> None:
         """Take over the signals that end a worker. Main thread."""
@@ -100,27 +105,38 @@ class Leaving:
             self._go(0)
 
     def quit(self) -> None:
-        """SIGINT, SIGQUIT: leave without waiting for requests; or at once, where the monitor has
-        sent it. Main thread. May raise SystemExit."""
+        """SIGINT, SIGQUIT: leave without waiting for requests; or an end that the monitor forces.
+        Main thread. May raise SystemExit."""
         first = not self.quick and self._status is None
         if self._status is None:
             self.ask(quick=True)
         if first:
             self._call("worker_int", self._worker)
-        if self._heartbeat.loop is None or (
-                self._heartbeat.phase is STARTUP and self._is_loops_turn()):
+        starting = self._heartbeat.phase is STARTUP
+        if self._heartbeat.loop is None:
             self._go(self._status or 0)
-        elif self._status is not None or not self._is_loops_turn():
+        elif self.server is None or self._is_blocked or (
+                self._status is not None and (not starting or self._abandoned)):
             self.end(self._status or 0)
+        elif starting:
+            # Not by an exception: it would end up in whatever the lifespan is at.
+            self._abandoned = True
+            self._mark(self._status or 0)
+            self.server.abandon()
         else:
-            if self.server is not None:
-                self.server.hasten()
+            self.server.hasten()
 
-    def _is_loops_turn(self) -> bool:
-        """The loop is not blocked, as far as can be told."""
+    @property
+    def status(self) -> int:
+        """What it is to exit with."""
+        return self._status or 0
+
+    @property
+    def _is_blocked(self) -> bool:
+        """The loop is, as far as can be told."""
         last_sign = self._heartbeat.last_sign
-        return last_sign is not None and (
-            monotonic() - last_sign < self._heartbeat.interval + _UNHEARD_S)
+        return last_sign is None or (
+            monotonic() - last_sign > self._heartbeat.interval + _UNHEARD_S)
 
     def _go(self, status: int) -> None:
         """Leave a boot; gunicorn runs `worker_exit` on the way."""
@@ -149,6 +165,7 @@ class Leaving:
         """Have the process end soon, whatever it is at. Monitor thread."""
         if self._status is None:
             self._status, self._forced_at = status, monotonic()
+            self.ask()
             signal.pthread_kill(self._main, signal.SIGQUIT)
 
     def tend(self, now: float, deadline: float | None, loop_ended: bool, aborted: bool) -> None:
@@ -186,9 +203,9 @@ class Leaving:
         asked, last_sign = self.asked_at, self._heartbeat.last_sign
         if asked is None or self._status is not None:
             return None
-        booting = self._heartbeat.phase is STARTUP
-        if booting and (self.quick or self._orphaned or now > asked + self._graceful_s):
-            return 0
+        if self._heartbeat.phase is STARTUP:
+            wanted = self._orphaned or now > asked + self._graceful_s - self._margin_s
+            return 0 if wanted or (self.quick and now > self._quick_at + _UNHEARD_S) else None
         if self.quick and now > self._quick_at + _UNHEARD_S and (
                 loop_ended or last_sign is None or last_sign < self._quick_at):
             return 0
@@ -199,6 +216,10 @@ class Leaving:
     @property
     def _graceful_s(self) -> float:
         return float(self._worker.cfg.graceful_timeout)
+
+    @property
+    def _margin_s(self) -> float:
+        return min(_MARGIN_S, self._graceful_s / 4)
 
     def in_child(self) -> None:
         """After a fork, in the child: a signal ends it as it would end any process. With our
@@ -221,12 +242,22 @@ class Leaving:
         if aborted:
             self._call("worker_abort", self._worker)
         self._settle(_SETTLE_S)
-        self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
-        self._call("worker_exit", self._arbiter, self._worker)
+        if not self._gunicorn_has_ended_it:
+            self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
+            self._call("worker_exit", self._arbiter, self._worker)
         _flush()
         if aborted and self._worker.cfg.watchdog_core_dumps:
             os.abort()
         self._exit()
+
+    @property
+    def _gunicorn_has_ended_it(self) -> bool:
+        """It closes the heartbeat file right before it calls `worker_exit`."""
+        try:
+            self._worker.tmp.fileno()
+        except ValueError:
+            return True
+        return False
 
     def _call(self, hook: str, *arguments: object) -> None:
         """One of gunicorn's server hooks; whatever it raises, we go on."""

@@ -26,7 +26,7 @@ def sinks_of(worker: Any, keep: Keep) -> Sinks:
     def entry(told: Report) -> Entry:
         message = json_render.line(told) if as_json else text_render.text(told)
         by = worker.ppid if told.event == report.POST_MORTEM else told.pid
-        return Entry(report.LEVELS[told.event], message, {"watchdog": told.to_dict()}, by)
+        return Entry(report.level(told), message, {"watchdog": told.to_dict()}, by)
 
     folder = cfg.watchdog_dump_dir and DumpFolder(
         cfg.watchdog_dump_dir, cfg.watchdog_dump_keep, json_render.line)

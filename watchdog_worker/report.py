@@ -6,12 +6,13 @@ import logging
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from watchdog_worker.model import ContextLeak, Death, Diagnosis, Report, Snapshot, Stall
+from watchdog_worker.model import ContextLeak, Death, Diagnosis, Report, Snapshot, Stage, Stall
 from watchdog_worker.render.headline import headline
 
 STALL, STALL_ENDED, PRE_KILL, ON_DEMAND = "stall", "stall_ended", "pre_kill", "on_demand"
 SLOW_REQUEST, CONTEXT_LEAK, SUSPENDED = "slow_request", "context_leak", "suspended"
 POST_MORTEM = "post_mortem"
+SLOW_STARTUP, SLOW_SHUTDOWN = "slow_startup", "slow_shutdown"
 
 LEVELS = {
     STALL: logging.WARNING,
@@ -22,8 +23,10 @@ LEVELS = {
     CONTEXT_LEAK: logging.WARNING,
     SUSPENDED: logging.WARNING,
     POST_MORTEM: logging.ERROR,
+    SLOW_STARTUP: logging.WARNING,
+    SLOW_SHUTDOWN: logging.WARNING,
 }
-"""The log level of every event."""
+"""The log level of every event, unless a report is of a graver one."""
 
 
 _FEW, _SOME = 3, 20
@@ -51,23 +54,32 @@ def assemble(
     context: ContextLeak | None = None,
     now: datetime | None = None,
     death: Death | None = None,
+    stage: Stage | None = None,
+    level: int | None = None,
 ) -> Report:
-    """The report of `event`; `now` defaults to the time of day."""
+    """The report of `event`; `now` defaults to the time of day, `level` to the event's."""
     moment = now or datetime.now(timezone.utc)
     return Report(
         event=event,
-        severity=logging.getLevelName(LEVELS[event]).lower(),
+        severity=logging.getLevelName(level or LEVELS[event]).lower(),
         time=moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         pid=identity.pid,
         worker_age=identity.worker_age,
         app=identity.app,
-        headline=headline(event, snapshot, stall, diagnosis, context, death, identity.pid),
+        headline=headline(event, snapshot, stall, diagnosis, context, death, identity.pid, stage),
         snapshot=snapshot,
         stall=stall,
         diagnosis=diagnosis,
         context=context,
         death=death,
+        stage=stage,
     )
+
+
+def level(told: Report) -> int:
+    """The log level of a report."""
+    critical = told.severity == logging.getLevelName(logging.CRITICAL).lower()
+    return logging.CRITICAL if critical else LEVELS[told.event]
 
 
 def shortened(told: Report) -> Report:

@@ -25,10 +25,12 @@ class WatchedServer(Server):
     """A uvicorn server that tells its watch which phase it is in, and is told when to leave."""
 
     watch: Watch
+    _starting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Lifespan startup, behind the boundary: `load` has made the application by now."""
         config, watch = self.config, self.watch
+        self._starting = asyncio.current_task()
         contexts = watch.requests.begin()
         config.loaded_app = Boundary(
             config.loaded_app, watch.heartbeat, watch.in_flight, contexts)
@@ -57,6 +59,12 @@ class WatchedServer(Server):
             self.watch.leaving.terminate()
         else:
             self.watch.leaving.quit()
+
+    def abandon(self) -> None:
+        """Give up starting: the lifespan is cancelled with the rest. A signal handler's."""
+        loop, task = self.watch.heartbeat.loop, self._starting
+        if loop is not None and task is not None:
+            loop.call_soon_threadsafe(task.cancel)
 
     def hasten(self) -> None:
         """Wait for no request any more; also in the middle of a drain. A signal handler's."""

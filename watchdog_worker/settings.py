@@ -62,11 +62,11 @@ SETTINGS: tuple[Declared, ...] = (
     Declared(
         "startup_threshold", kinds.Seconds(least=0.05, optional=True), None,
         "A boot (import, lifespan) longer than this gives `slow_startup`, repeated at doubling "
-        "intervals; None: `timeout`.", planned=True),
+        "intervals; None: `timeout`."),
     Declared(
         "startup_timeout", kinds.Seconds(least=0.0), 0.0,
         "A boot longer than this is dumped and ended, and the arbiter starts another worker; 0 "
-        "switches it off.", planned=True),
+        "switches it off."),
     Declared(
         "log_format", kinds.Choice("text", "json"), "text",
         "`text`: a headline and a readable block in one log record; `json`: the message is the "
@@ -118,8 +118,8 @@ SETTINGS: tuple[Declared, ...] = (
         "while native code holds the GIL, as soon as it lets go. None: no signal."),
     Declared(
         "core_dumps", kinds.FLAG, False,
-        "False: an aborted worker runs `worker_abort` and exits without a core file.",
-        planned=True),
+        "False: an aborted worker runs `worker_abort` and exits without a core file; True: it "
+        "runs `worker_abort` and dies of SIGABRT."),
     Declared(
         "run_dir", kinds.Folder(), None,
         "Folder of the flight recorders, made when it is missing; None: `worker_tmp_dir`, else "
@@ -291,6 +291,12 @@ def beat_interval(cfg: Any) -> float:
 
 def _beat_interval(interval: float, threshold: float, timeout: float) -> float:
     return min(interval, threshold / 2 or interval, timeout / 4 or interval)
+
+
+def startup_threshold(cfg: Any) -> float:
+    """Seconds after which a boot is told of; 0: never."""
+    threshold = cfg.watchdog_startup_threshold
+    return float(cfg.timeout) if threshold is None else float(threshold)
 
 
 def pre_kill_margin(cfg: Any) -> float:

@@ -22,6 +22,9 @@ class Action(Enum):
     NOTE_SLOW = auto()
     CONTEXT_LEAK = auto()
     SUSPENDED = auto()
+    SLOW_STARTUP = auto()
+    STARTUP_TIMEOUT = auto()
+    SLOW_SHUTDOWN = auto()
 
 
 class Rules(NamedTuple):
@@ -32,6 +35,9 @@ class Rules(NamedTuple):
     sample_interval: float
     pre_kill_margin: float
     slow_request_threshold: float = 0.0
+    startup_threshold: float = 0.0
+    startup_timeout: float = 0.0
+    graceful_timeout: float = 0.0
 
 
 class Signs(NamedTuple):
@@ -54,6 +60,10 @@ class Signs(NamedTuple):
     """The last time without a sign of life that was longer than a heartbeat."""
     leaks: bool = False
     """There are ContextVars to be looked at."""
+    boot_since: float | None = None
+    """When the worker was forked, while it boots."""
+    leaving_since: float | None = None
+    """When it was asked to leave."""
 
 
 class Episode(NamedTuple):
@@ -89,6 +99,17 @@ class Episode(NamedTuple):
         return self.late_s > LATE_S
 
 
+class Told(NamedTuple):
+    """What has been told of the boot and of the drain."""
+
+    startups: int = 0
+    """How often the threshold was doubled."""
+    ended: bool = False
+    """The boot took too long, and is being ended."""
+    shutdown: bool = False
+    next_sample: float = 0.0
+
+
 class State(NamedTuple):
     """What the monitor remembers from one look to the next."""
 
@@ -116,6 +137,7 @@ class State(NamedTuple):
     """The last times in which the loop could not run: what they took is no request's fault."""
     recent_slow: tuple[float, ...] = ()
     """When the last reports of slow requests were made."""
+    stages: Told = Told()
 
 
 class Decision(NamedTuple):

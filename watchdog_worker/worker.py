@@ -151,6 +151,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         server = WatchedServer(config=self.config)
         server.watch = self.watch
         self.watch.leaving.server = server
+        self.watch.life.connections = lambda: len(server.server_state.connections)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -159,6 +160,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         """Worker process: run the loop until the server has ended."""
         try:
             super().run()
+        except asyncio.CancelledError:
+            if self.watch is None or self.watch.leaving.asked_at is None:
+                raise
+            sys.exit(self.watch.leaving.status)  # it has given up to start
         finally:
             if self.watch is not None:
                 self.watch.loop_ended()

@@ -26,6 +26,9 @@ _PARTS = tuple(os.sep + part + os.sep for part in ("site-packages", "dist-packag
 _SCRIPTS = sysconfig.get_path("scripts").rstrip(os.sep) + os.sep
 
 
+_CYTHON = (".pyx", ".pxi")
+
+
 _claimed: tuple[str, ...] = ()
 
 
@@ -56,6 +59,8 @@ def is_application(filename: str) -> bool:
         path = os.path.abspath(filename)
     except OSError:  # a relative path, and the working directory has been removed
         path = filename
+    if filename.endswith(_CYTHON) and not os.path.isabs(filename) and not os.path.exists(path):
+        return False  # compiled elsewhere, as uvloop is
     for claimed in _claimed:
         if path.startswith(claimed):  # it may hold an environment of its own
             path = os.sep + path[len(claimed):]

@@ -6,35 +6,29 @@ to structured logs, to alerts.
 
 from __future__ import annotations
 
-import os
-import re
-from urllib.parse import quote
-
 from watchdog_worker.model import (
     ContextLeak,
     Death,
     Diagnosis,
-    Frame,
     Profile,
-    Request,
     Snapshot,
+    Stage,
     Stall,
-    innermost_app,
 )
 from watchdog_worker.phases import WHILE
+from watchdog_worker.render import stages
+from watchdog_worker.render.names import by, handling, place, request_name, telling_frame, where
 from watchdog_worker.render.plain import plain
-
-
-_PATH_CHARS = 200
-_BLOCKERS = {"import": "by an import", "logging": "by writing a log"}
-_SIMPLE_PATH = re.compile(r"[^\s,\x00-\x1f\x7f-\x9f]*")
 
 
 def headline(
     event: str, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None,
     context: ContextLeak | None = None, death: Death | None = None, pid: int = 0,
+    stage: Stage | None = None,
 ) -> str:
     """One line; begins with `watchdog `."""
+    if stage is not None:
+        return plain(stages.line(stage, snapshot, stall, diagnosis))
     if death is not None:
         return plain(_death(death, pid, snapshot, stall, diagnosis))
     if context is not None:
@@ -54,32 +48,12 @@ def headline(
         line = f"{opening} silent {stall.blocked_s:.1f} s because the process did not get to run"
     else:
         line = " ".join(filter(None, (
-            f"{opening} blocked {stall.blocked_s:.1f} s", _by(diagnosis), _where(diagnosis),
+            f"{opening} blocked {stall.blocked_s:.1f} s", by(diagnosis), where(diagnosis),
             _phase(stall))))
-        line += _handling(snapshot.blocking_request)
+        line += handling(snapshot.blocking_request)
     if stall is not None and stall.kill_in_s is not None and event != "on_demand":
         line += f"; {_kill(stall.kill_in_s)}"
     return plain(line)
-
-
-def place(frame: Frame) -> str:
-    """A frame in one line: `shop/views.py:42 in checkout: time.sleep(30)`; not yet safe."""
-    code = f": {frame.code}" if frame.code else ""
-    return f"{short_path(frame.file)}:{frame.line} in {frame.function}{code}"
-
-
-def telling_frame(frames: tuple[Frame, ...]) -> Frame | None:
-    """The frame that says most about a stack: the application's innermost, else the innermost."""
-    return innermost_app(frames) or (frames[-1] if frames else None)
-
-
-def short_path(path: str) -> str:
-    """A path below the working directory is shown from there."""
-    try:
-        folder = os.getcwd().rstrip(os.sep) + os.sep
-    except OSError:  # it has been removed
-        return path
-    return path[len(folder):] if path.startswith(folder) else path
 
 
 def _slow(snapshot: Snapshot) -> str:
@@ -104,11 +78,11 @@ def _death(
     if diagnosis is not None and diagnosis.cause == "suspended":
         parts.append("as the process did not get to run")
     elif stall is not None:
-        parts += [f"while its loop was blocked {stall.blocked_s:.1f} s", _by(diagnosis)]
+        parts += [f"while its loop was blocked {stall.blocked_s:.1f} s", by(diagnosis)]
     elif not death.by_arbiter and (diagnosis is None or diagnosis.culprit is None):
         parts.append(WHILE.get(death.phase or "", ""))
     if diagnosis is not None and (diagnosis.culprit or stall is None):
-        parts.append(_where(diagnosis))
+        parts.append(where(diagnosis))
     return " ".join(filter(None, parts)) + _lost(death, snapshot)
 
 
@@ -117,7 +91,7 @@ def _lost(death: Death, snapshot: Snapshot) -> str:
     lost = snapshot.requests_total or len(snapshot.requests)
     if snapshot.blocking_request is not None:
         more = f"; {lost} requests lost" if lost > 1 else ""
-        return _handling(snapshot.blocking_request) + more
+        return handling(snapshot.blocking_request) + more
     if not snapshot.requests:
         return ""
     plain_ones = [each for each in snapshot.requests if each.type != "websocket"]
@@ -153,14 +127,6 @@ def _leak(context: ContextLeak, snapshot: Snapshot) -> str:
     return f"{opening} would have crossed: {request}was kept from another request's {context.type}"
 
 
-def request_name(request: Request) -> str:
-    """A request in one line; not yet safe."""
-    path = request.path[:_PATH_CHARS]
-    if not _SIMPLE_PATH.fullmatch(path):  # it could pass for more than a path
-        path = quote(path, safe="/:@!$&'()*+;=~?%", errors="replace")
-    return f"{request.method or request.type} {path}"
-
-
 def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
     tasks = f", {snapshot.tasks.total} tasks" if snapshot.tasks is not None else ""
     threads = f", {snapshot.threads_total or 0} threads"
@@ -177,38 +143,10 @@ def _phase(stall: Stall) -> str:
     return "" if stall.phase == "serving" else f"during {stall.phase}"
 
 
-def _handling(request: Request | None) -> str:
-    if request is None:
-        return ""
-    return f", handling {request_name(request)}"
-
-
 def _kill(kill_in_s: float) -> str:
     if kill_in_s <= 0:
         return f"WORKER TIMEOUT was due {-kill_in_s:.1f} s ago"
     return f"WORKER TIMEOUT in {kill_in_s:.1f} s"
-
-
-def _where(diagnosis: Diagnosis | None) -> str:
-    if diagnosis is None:
-        return "(its stack could not be read)"
-    frame = diagnosis.culprit or diagnosis.blocking_call
-    return "" if frame is None else (
-        f"at {short_path(frame.file)}:{frame.line} {frame.qualname or frame.function}")
-
-
-def _by(diagnosis: Diagnosis | None) -> str:
-    """What blocks; empty where no more is known than where."""
-    cause, call = (diagnosis.cause, diagnosis.call) if diagnosis is not None else (None, None)
-    if cause is None or cause in _BLOCKERS:
-        return _BLOCKERS.get(cause or "", "")
-    if cause == "cpu_bound":
-        return f"by computing ({call})" if call else "by computing"
-    if cause == "gil_held":
-        return f"by {call or 'native code'} (which kept the GIL)"
-    if cause == "unknown":
-        return f"in {call}" if call else ""
-    return f"by {call or cause.replace('_', ' ')}"
 
 
 def _was_blocked(profile: Profile | None) -> str:

@@ -19,11 +19,12 @@ from watchdog_worker.model import (
     Report,
     Request,
     Snapshot,
+    Stage,
     Stall,
     Tasks,
     ThreadStack,
 )
-from watchdog_worker.render.headline import place, request_name, short_path, telling_frame
+from watchdog_worker.render.names import place, request_name, short_path, telling_frame
 from watchdog_worker.render.plain import plain
 
 
@@ -48,6 +49,8 @@ def _body(report: Report) -> Iterator[str]:
            f"application {plain(report.app)}")
     if report.death is not None:
         yield from _death(report.death)
+    if report.stage is not None:
+        yield from _stage(report.stage)
     if report.stall is not None:
         yield from _stall(report.stall)
     if report.context is not None:
@@ -99,6 +102,16 @@ def _stall(stall: Stall) -> Iterator[str]:
         yield f"loop silent for {stall.blocked_s:.2f} s while {stall.phase}, {timeout}"
     if stall.withheld:
         yield f"{stall.withheld} more stalls were not told (watchdog_stall_rate_limit)"
+
+
+def _stage(stage: Stage) -> Iterator[str]:
+    since = "the fork" if stage.name == "startup" else "the worker was asked to leave"
+    limit = ""
+    if stage.limit_s is not None:
+        setting = "watchdog_startup_timeout" if stage.name == "startup" else "graceful_timeout"
+        limit = f", {setting} {stage.limit_s:g} s"
+    open_ones = f", {_count(stage.connections, 'connection')} open" if stage.connections else ""
+    yield f"{stage.name}: {stage.seconds:.2f} s since {since}{limit}{open_ones}"
 
 
 def _diagnosis(diagnosis: Diagnosis, dead: bool) -> Iterator[str]:

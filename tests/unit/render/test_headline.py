@@ -8,6 +8,7 @@ from tests.unit import reports
 from watchdog_worker import report
 from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stall
 from watchdog_worker.render import headline as render
+from watchdog_worker.render import names
 
 DIAGNOSIS = Diagnosis(culprit=reports.CHARGE, blocking_call=reports.RECV)
 AT = "at /srv/shop/pay.py:7 charge"
@@ -90,4 +91,4 @@ def test_a_removed_working_directory_is_no_obstacle(monkeypatch: pytest.MonkeyPa
         raise FileNotFoundError
 
     monkeypatch.setattr("os.getcwd", gone)
-    assert render.short_path("/srv/a.py") == "/srv/a.py"
+    assert names.short_path("/srv/a.py") == "/srv/a.py"

@@ -146,7 +146,7 @@ def test_a_short_file_is_none(size: int) -> None:
 
 @pytest.mark.parametrize("at, byte, why", [
     (0, b"X", "not a recorder's file"), (7, b"\0", "not a recorder's file"),
-    (8, bytes([layout.VERSION + 1]), r"another version \(layout 2\)"),
+    (8, bytes([layout.VERSION + 1]), rf"another version \(layout {layout.VERSION + 1}\)"),
     (9, b"\1", "another version"),
 ])
 def test_another_format_is_refused(at: int, byte: bytes, why: str) -> None:

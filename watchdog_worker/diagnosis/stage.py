@@ -1,0 +1,136 @@
+"""What a boot or a drain that takes long waits for. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from watchdog_worker.diagnosis import diagnose
+from watchdog_worker.diagnosis.fingerprint import fingerprint
+from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stage, Stall, innermost_app
+
+IMPORT, LOOP, REQUESTS = "import", "loop", "requests"
+CONNECTIONS, TASK, THREAD = "connections", "task", "thread"
+LIFESPAN_STARTUP, LIFESPAN_SHUTDOWN = "lifespan startup", "lifespan shutdown"
+
+_SERVER, _LIFESPAN = "uvicorn/server.py", "uvicorn/lifespan/on.py"
+_WAITER = "_do_shutdown"
+"""In the name of asyncio's own thread, which waits for those of the default executor."""
+_AT_IMPORT = (
+    "what takes long or waits for others does not belong at import: do it in the lifespan's "
+    "startup or when it is first needed, and give it a timeout; a boot that has to take long "
+    "wants a larger watchdog_startup_threshold")
+_IN_LIFESPAN = (
+    "give what it waits for a timeout, so that a boot that cannot succeed fails and says why; a "
+    "boot that has to take long wants a larger watchdog_startup_threshold")
+_AT_SHUTDOWN = (
+    "what waits for others in the lifespan's shutdown wants a timeout well below graceful_timeout")
+_FOR_CLIENTS = (
+    "responses without an end (streams, long polls) are to end when their worker is told to leave, "
+    "or a longer graceful_timeout; what has not ended by then is cancelled")
+_FOR_OTHERS = (
+    "have what goes on in the background end in the lifespan's shutdown, or make its thread a "
+    "daemon")
+
+
+_TOLD = {
+    LIFESPAN_STARTUP: (
+        "the loop is free; the application's lifespan has not finished its startup", _IN_LIFESPAN),
+    LIFESPAN_SHUTDOWN: (
+        "the loop is free; the application's lifespan has not finished its shutdown",
+        _AT_SHUTDOWN),
+    REQUESTS: (
+        "the loop is free; requests are in flight, and the worker waits for them", _FOR_CLIENTS),
+    CONNECTIONS: (
+        "the loop is free, and no request is in flight; clients have not taken all that was sent "
+        "to them, or do not close their connection", _FOR_CLIENTS),
+    TASK: (
+        "the server has ended; tasks of the application go on although they were cancelled",
+        _FOR_OTHERS),
+    THREAD: (
+        "the server has ended; the process waits for threads of the application", _FOR_OTHERS),
+}
+"""What each holder means, and what to do about it."""
+
+
+class Held(NamedTuple):
+    """What holds it up."""
+
+    holder: str | None
+    frame: Frame | None = None
+    """The line of the application at which it does."""
+    name: str | None = None
+
+
+def held(stage: Stage, snapshot: Snapshot, stall: Stall | None) -> Held:
+    """What this stage waits for, as far as the picture shows."""
+    if stall is not None and stall.silent:
+        return Held(LOOP if stall.running else IMPORT)
+    for holder, function in (LIFESPAN_STARTUP, "startup"), (LIFESPAN_SHUTDOWN, "shutdown"):
+        if _in_chain(snapshot, _LIFESPAN, function):
+            return Held(holder, _lifespan_at(snapshot))
+    if _in_chain(snapshot, _SERVER, "_wait_tasks_to_complete"):
+        first = snapshot.slow_request
+        if first is not None:
+            return Held(REQUESTS, first.waits_at)
+        return Held(CONNECTIONS)
+    if stage.name == "shutdown" and not _in_chain(snapshot, _SERVER, "serve"):
+        return _left_over(snapshot)
+    return Held(None)
+
+
+def explain(stage: Stage, snapshot: Snapshot, found: Held) -> Diagnosis | None:
+    """Why it takes so long."""
+    if found.holder in (IMPORT, LOOP):
+        return _blocked(diagnose(snapshot), found.holder)
+    if found.holder is None:
+        return None
+    summary, remedy = _TOLD[found.holder]
+    return Diagnosis(
+        culprit=found.frame if found.frame is not None and found.frame.app else None,
+        blocking_call=found.frame,
+        summary=summary,
+        remedy=remedy,
+        fingerprint=fingerprint(f"slow_{stage.name} {found.holder}", found.frame, None),
+    )
+
+
+def _blocked(told: Diagnosis | None, holder: str) -> Diagnosis | None:
+    if told is None or holder != IMPORT:
+        return told
+    call = f"in {told.call}" if told.call else "at this line"
+    return told._replace(
+        summary=f"the application is still being imported, and the main thread is {call}",
+        remedy=_AT_IMPORT)
+
+
+def _in_chain(snapshot: Snapshot, file: str, function: str) -> bool:
+    """Whether some task is in this function of the server's, or waits for it."""
+    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
+    return any(_is(frame, file, function) for group in groups for frame in group.await_chain)
+
+
+def _is(frame: Frame, file: str, function: str) -> bool:
+    return frame.function == function and frame.file.endswith(file)
+
+
+def _lifespan_at(snapshot: Snapshot) -> Frame | None:
+    """Where the application's lifespan stands: in a task of the server's own."""
+    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
+    for group in groups:
+        if any(_is(frame, _LIFESPAN, "main") for frame in group.await_chain):
+            return innermost_app(group.await_chain) or group.await_chain[-1]
+    return None
+
+
+def _left_over(snapshot: Snapshot) -> Held:
+    """The server has ended: a task of the application, or a thread."""
+    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
+    for group in groups:
+        frame = innermost_app(group.await_chain)
+        if frame is not None:
+            return Held(TASK, frame, group.names[0])
+    holding = [thread for thread in snapshot.threads if thread.holds_exit and thread.frames
+               and _WAITER not in thread.name]
+    for thread in sorted(holding, key=lambda each: innermost_app(each.frames) is None):
+        return Held(THREAD, innermost_app(thread.frames) or thread.frames[-1], thread.name)
+    return Held(None)

@@ -1,0 +1,92 @@
+"""What the monitor tells of a boot or a drain that takes long. Runs in the monitor thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from watchdog_worker import report
+from watchdog_worker.capture import Camera
+from watchdog_worker.diagnosis import stage as stage_diagnosis
+from watchdog_worker.evidence import Evidence
+from watchdog_worker.model import Diagnosis, Snapshot, Stage, Stall
+from watchdog_worker.signs import Episode, Rules, Signs
+from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.inflight import InFlight
+
+
+class Emit(Protocol):
+    """Sends a report on its way."""
+
+    def __call__(
+        self, event: str, snapshot: Snapshot, stall: Stall | None = None,
+        diagnosis: Diagnosis | None = None, *, stage: Stage | None = None,
+        level: int | None = None,
+    ) -> None: ...
+
+
+class LifeWatch:
+    """Looks after one worker's boot and drain."""
+
+    def __init__(
+        self, camera: Camera, evidence: Evidence, emit: Emit, heartbeat: Heartbeat,
+        in_flight: InFlight, rules: Rules,
+    ) -> None:
+        self._camera, self._evidence, self._emit = camera, evidence, emit
+        self._heartbeat, self._in_flight, self._rules = heartbeat, in_flight, rules
+        self.connections: Callable[[], int] = _none
+        """How many are open; the server's, once there is one."""
+
+    def tell_startup(self, signs: Signs, episode: Episode | None, ended: bool = False) -> None:
+        """The boot takes long; `ended`: too long."""
+        assert signs.boot_since is not None
+        stage = Stage("startup", round(signs.now - signs.boot_since, 3),
+                      self._rules.startup_timeout or None, ended or None)
+        self._tell(report.SLOW_STARTUP, signs, episode, stage,
+                   logging.CRITICAL if ended else None)
+
+    def tell_shutdown(self, signs: Signs, episode: Episode | None) -> None:
+        """Half of the time for leaving is over."""
+        assert signs.leaving_since is not None
+        stage = Stage("shutdown", round(signs.now - signs.leaving_since, 3),
+                      self._rules.graceful_timeout, connections=self.connections() or None)
+        self._tell(report.SLOW_SHUTDOWN, signs, episode, stage)
+
+    def _tell(
+        self, event: str, signs: Signs, episode: Episode | None, stage: Stage,
+        level: int | None = None,
+    ) -> None:
+        silent = not signs.loop_ended and (
+            signs.last_sign is None or self._evidence.silent(signs))
+        snapshot, stall = self._evidence.picture(signs, episode, silent)
+        if not stall.silent:
+            snapshot = self._with_waits(snapshot)
+        snapshot = snapshot._replace(threads=_marked(snapshot))
+        found = stage_diagnosis.held(stage, snapshot, stall)
+        self._emit(
+            event, snapshot, stall, stage_diagnosis.explain(stage, snapshot, found),
+            stage=stage._replace(holder=found.holder, holder_name=found.name), level=level)
+
+    def _with_waits(self, snapshot: Snapshot) -> Snapshot:
+        """With where each request waits."""
+        loop, numbers = self._heartbeat.loop, set(self._in_flight.requests)
+        if loop is None or not numbers:
+            return snapshot
+        waiting = self._camera.take_slow(loop, numbers)
+        return snapshot._replace(
+            requests=waiting.requests, requests_total=waiting.requests_total, pools=waiting.pools)
+
+
+def _marked(snapshot: Snapshot) -> tuple[Any, ...]:
+    """The threads, with a mark on those that keep a process from its end."""
+    known = list(threading._active.items())  # type: ignore[attr-defined]
+    holds = {ident for ident, thread in known if getattr(thread, "_daemonic", True) is False}
+    return tuple(
+        thread._replace(holds_exit=True) if thread.id in holds and not thread.loop else thread
+        for thread in snapshot.threads)
+
+
+def _none() -> int:
+    return 0
