@@ -127,6 +127,11 @@ class Leaving:
             self.server.hasten()
 
     @property
+    def ending(self) -> bool:
+        """The process is being ended, or SIGABRT has come to end it. Monitor thread."""
+        return self._ending_since is not None or self._abort_seen_at is not None
+
+    @property
     def status(self) -> int:
         """What it is to exit with."""
         return self._status or 0

@@ -79,6 +79,8 @@ class RawStacks:
             self._disarm()
         elif deadline != self._spoken_for:
             wanted = deadline - self._before_deadline
+            if wanted <= now:
+                return  # too late; what it has written is all that will be known
             if self._due is None or self._due - now < (wanted - now) / 2:
                 self._forget()
                 self._arm(now, wanted)
@@ -150,15 +152,16 @@ class RawStacks:
 
 
 def _caught_in_c() -> bool:
-    """Whether somebody has a handler for a signal that faulthandler wants. Where the system does
-    not tell, somebody may."""
+    """Whether somebody has a handler in C for a signal that faulthandler wants; one in Python is
+    called after it. Where the system does not tell, somebody may."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             caught = next(line for line in file if line.startswith("SigCgt:"))
         mask = int(caught.split()[1], 16)
     except (OSError, StopIteration, ValueError):
         return True
-    return any(mask >> (number - 1) & 1 for number in _FATAL)
+    return any(mask >> (number - 1) & 1 and not callable(signal.getsignal(number))
+               for number in _FATAL)
 
 
 _all: weakref.WeakSet[RawStacks] = weakref.WeakSet()

@@ -123,9 +123,10 @@ class Watch:
                       last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
                       beats_late_s=self.heartbeat.late_s,
                       boot_since=self._booting_since, leaving_since=self.leaving.asked_at)
-        self._logbook.write(signs, self._episode)
-        self.leaving.tend(now, signs.deadline, self._loop_ended,
-                          self._episode is not None and self._logbook.aborted)
+        aborted = self._logbook.aborted
+        if not aborted:  # else what was so until then is to stay
+            self._logbook.write(signs, self._episode)
+        self.leaving.tend(now, signs.deadline, self._loop_ended, aborted)
         return signs
 
     @property
@@ -144,7 +145,9 @@ class Watch:
             self._evidence.begin(episode)
 
     def act(self, action: Action, signs: Signs, decision: Decision) -> None:
-        """Do what was decided."""
+        """Do what was decided; nothing any more in a process that is being ended."""
+        if self.leaving.ending:
+            return
         episode = decision.state.episode
         if action is Action.STALL_ENDED and decision.ended is not None:
             self._emit(report.STALL_ENDED, *self._evidence.ended(decision.ended))

@@ -79,7 +79,7 @@ class Last(NamedTuple):
 
 def explain(last: Last, snapshot: Snapshot) -> Diagnosis:
     """Who is to blame, and why it is thought so."""
-    if last.death.reason == TIMEOUT:
+    if last.death.reason == TIMEOUT and last.blocked:
         return _blocked(last, snapshot)
     frames = last.crashed.frames if last.crashed is not None else ()
     culprit, below = stack.split(frames) if frames else (None, ())
@@ -212,6 +212,9 @@ def _summary(last: Last, at: Frame | None) -> str:
                 "os._exit(), sys.exit() in a task, or a library that does so")
     if death.reason == OOM_SUSPECTED:
         return f"it was killed {when}, and it seems that memory had run out"
+    if death.reason == TIMEOUT:
+        return ("it had been told to leave, and had not when graceful_timeout and then timeout "
+                "were over; its loop was free")
     if death.by_arbiter:
         return ("gunicorn was ending all workers, and killed this one when graceful_timeout was "
                 "over")

@@ -83,8 +83,8 @@ _CRASH = ("the C code below that line is to blame, or what it was given: update 
           "report it there with the stack below. A core file (`ulimit -c`) has the C side of it")
 _CRASH_ELSEWHERE = ("see whether somebody sent the signal (a supervisor's watchdog, `kill`); else "
                     "a library in C is to blame, and a core file (`ulimit -c`) says which")
-_DRAIN = ("a longer `graceful_timeout`, or requests that end sooner: what streams or blocks when "
-          "gunicorn is told to go is cut off")
+_DRAIN = ("a longer `graceful_timeout`, or a drain that ends sooner: the `slow_shutdown` report "
+          "before this one names what it waited for")
 
 
 def after_death(death: Death, known: bool) -> str:

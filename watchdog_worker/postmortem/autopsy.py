@@ -17,7 +17,7 @@ from watchdog_worker.model import Death, Diagnosis, Process, Report, Request, Sn
 from watchdog_worker.postmortem import stacks
 from watchdog_worker.postmortem.caps import Caps
 from watchdog_worker.postmortem.ending import Ending
-from watchdog_worker.postmortem.reason import ABORTED, judged
+from watchdog_worker.postmortem.reason import ABORTED, DRAINED, judged
 from watchdog_worker.revive import NotAReport, revived
 from watchdog_worker.vitals.recording import KeptReport, KeptRequest, Recording
 
@@ -46,7 +46,8 @@ def examined(recording: Recording, ending: Ending, caps: Caps = Caps()) -> Repor
     last = causes.Last(
         death,
         silent_s=silent_s,
-        blocked=reason == causes.TIMEOUT or _is_long(recording, silent_s),
+        blocked=_is_long(recording, silent_s) or (
+            reason == causes.TIMEOUT and recording.phase not in DRAINED),
         unwatched_s=_age(at, recording.pulse.at) or 0.0,
         cpu_s=cpu_s,
         switches=switches,

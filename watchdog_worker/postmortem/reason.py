@@ -19,7 +19,7 @@ _, ABORTED, DISMISSED = layout.ENDS
 BOOTING = ("boot", "startup")
 _ORDERLY = {"SIGTERM", "SIGINT", "SIGQUIT"}
 _CRASHES = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}
-_DRAINED = ("shutdown", "left")
+DRAINED = ("shutdown", "left")
 _NEAR_LIMIT = 0.9
 
 
@@ -41,7 +41,7 @@ def orderly(ending: Ending, phase: str, end: str = "") -> bool:
     if phase in BOOTING and (
             ending.exit_code in BOOT_FAILED or (ending.status is None and ending.stopping)):
         return True
-    return ending.signal in _ORDERLY or (ending.exit_code == 0 and phase in _DRAINED)
+    return ending.signal in _ORDERLY or (ending.exit_code == 0 and phase in DRAINED)
 
 
 def judged(ending: Ending, recording: Recording) -> tuple[str, tuple[str, ...]]:
