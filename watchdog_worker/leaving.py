@@ -205,14 +205,13 @@ class Leaving:
 
     def _overdue(self, now: float, deadline: float | None, loop_ended: bool) -> int | None:
         """The exit status, if it is time to force an end."""
-        asked, last_sign = self.asked_at, self._heartbeat.last_sign
+        asked = self.asked_at
         if asked is None or self._status is not None:
             return None
         if self._heartbeat.phase is STARTUP:
             wanted = self._orphaned or now > asked + self._graceful_s - self._margin_s
             return 0 if wanted or (self.quick and now > self._quick_at + _UNHEARD_S) else None
-        if self.quick and now > self._quick_at + _UNHEARD_S and (
-                loop_ended or last_sign is None or last_sign < self._quick_at):
+        if self.quick and now > self._quick_at + _UNHEARD_S and (loop_ended or self._is_blocked):
             return 0
         if self._orphaned and now > max(asked + self._graceful_s, deadline or 0.0):
             return 1
@@ -230,8 +229,8 @@ class Leaving:
         """After a fork, in the child: a signal ends it as it would end any process. With our
         handlers and uvicorn's it would only ask a server that it does not run."""
         for number in _OURS:
-            handler = signal.getsignal(number)
-            if getattr(handler, "__self__", None) in (self, self.server):
+            owner = getattr(signal.getsignal(number), "__self__", None)
+            if owner is not None and owner in (self, self.server):
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT
                               else signal.SIG_DFL)
         # What comes to the child would wake the loop of its parent.
@@ -250,6 +249,7 @@ class Leaving:
         if not self._gunicorn_has_ended_it:
             self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
             self._call("worker_exit", self._arbiter, self._worker)
+        self._settle(_SETTLE_S)
         _flush()
         if aborted and self._worker.cfg.watchdog_core_dumps:
             os.abort()

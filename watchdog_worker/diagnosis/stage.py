@@ -8,7 +8,7 @@ from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.diagnosis.fingerprint import fingerprint
 from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stage, Stall, innermost_app
 
-IMPORT, LOOP, REQUESTS = "import", "loop", "requests"
+IMPORT, HOOK, LOOP, REQUESTS = "import", "hook", "loop", "requests"
 CONNECTIONS, TASK, THREAD = "connections", "task", "thread"
 LIFESPAN_STARTUP, LIFESPAN_SHUTDOWN = "lifespan startup", "lifespan shutdown"
 
@@ -64,7 +64,7 @@ class Held(NamedTuple):
 def held(stage: Stage, snapshot: Snapshot, stall: Stall | None) -> Held:
     """What this stage waits for, as far as the picture shows."""
     if stall is not None and stall.silent:
-        return Held(LOOP if stall.running else IMPORT)
+        return Held(LOOP if stall.running else _before_loop(snapshot))
     for holder, function in (LIFESPAN_STARTUP, "startup"), (LIFESPAN_SHUTDOWN, "shutdown"):
         if _in_chain(snapshot, _LIFESPAN, function):
             return Held(holder, _lifespan_at(snapshot))
@@ -80,7 +80,7 @@ def held(stage: Stage, snapshot: Snapshot, stall: Stall | None) -> Held:
 
 def explain(stage: Stage, snapshot: Snapshot, found: Held) -> Diagnosis | None:
     """Why it takes so long."""
-    if found.holder in (IMPORT, LOOP):
+    if found.holder in (IMPORT, HOOK, LOOP):
         return _blocked(diagnose(snapshot), found.holder)
     if found.holder is None:
         return None
@@ -95,12 +95,19 @@ def explain(stage: Stage, snapshot: Snapshot, found: Held) -> Diagnosis | None:
 
 
 def _blocked(told: Diagnosis | None, holder: str) -> Diagnosis | None:
-    if told is None or holder != IMPORT:
+    if told is None or holder == LOOP:
         return told
     call = f"in {told.call}" if told.call else "at this line"
-    return told._replace(
-        summary=f"the application is still being imported, and the main thread is {call}",
-        remedy=_AT_IMPORT)
+    what = "the application is still being imported" if holder == IMPORT else (
+        "the application is imported, and its loop does not run yet")
+    return told._replace(summary=f"{what}; the main thread is {call}", remedy=_AT_IMPORT)
+
+
+def _before_loop(snapshot: Snapshot) -> str:
+    """What gunicorn calls to import the application is on the stack while it does."""
+    own = snapshot.loop_thread
+    imports = own is None or any(frame.function == "load_wsgi" for frame in own.frames)
+    return IMPORT if imports else HOOK
 
 
 def _in_chain(snapshot: Snapshot, file: str, function: str) -> bool:

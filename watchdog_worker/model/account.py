@@ -38,8 +38,9 @@ class Stage(NamedTuple):
     ended: bool | None = None
     """True where that is over, and the worker is ended for it."""
     holder: str | None = None
-    """What it waits for: `import`, `lifespan startup`, `lifespan shutdown`, `loop` (it is blocked),
-    `requests`, `connections`, `task`, `thread`; None where that cannot be told."""
+    """What it waits for: `import`, `hook` (gunicorn's, before the loop runs), `loop` (it is
+    blocked), `lifespan startup`, `lifespan shutdown`, `requests`, `connections`, `task`, `thread`;
+    None where that cannot be told."""
     holder_name: str | None = None
     """Of the task or the thread."""
     connections: int | None = None

@@ -26,9 +26,10 @@ def _held(
     stage: Stage, snapshot: Snapshot, stall: Stall | None, diagnosis: Diagnosis | None
 ) -> str:
     frame = diagnosis.blocking_call if diagnosis is not None else None
-    if stage.holder == "import":
+    if stage.holder in ("import", "hook"):
+        what = "importing," if stage.holder == "import" else "in a server hook,"
         call = f"in {diagnosis.call}" if diagnosis is not None and diagnosis.call else ""
-        return " ".join(filter(None, ("importing,", call, where(diagnosis))))
+        return " ".join(filter(None, (what, call, where(diagnosis))))
     if stage.holder == "loop":
         silent = f" {stall.blocked_s:.1f} s" if stall is not None else ""
         words = " ".join(filter(None, (f"loop blocked{silent}", by(diagnosis), where(diagnosis))))
