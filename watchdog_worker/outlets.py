@@ -6,19 +6,20 @@ Built before anything is to be told; the threads begin with `Sinks.start`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from watchdog_worker import kinds, report, settings
 from watchdog_worker.model import Report
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
-from watchdog_worker.sinks import Keep, Sinks, plain_hook
+from watchdog_worker.sinks import Keep, Sinks
 from watchdog_worker.sinks.files import DumpFolder
 from watchdog_worker.sinks.log import Entry, LogSink
 from watchdog_worker.vitals.outbox import Outbox
 
 
-def sinks_of(worker: Any, keep: Keep) -> Sinks:
+def sinks_of(worker: Any, keep: Keep, hook: UsersHook | None) -> Sinks:
     """Log, file and hook for what is to be told of this worker."""
     cfg = worker.cfg
     as_json = cfg.watchdog_log_format == "json"
@@ -30,13 +31,12 @@ def sinks_of(worker: Any, keep: Keep) -> Sinks:
 
     folder = cfg.watchdog_dump_dir and DumpFolder(
         cfg.watchdog_dump_dir, cfg.watchdog_dump_keep, json_render.line)
-    hook = _hook(worker)
     return Sinks(
         LogSink(worker.log.error_log),
         entry,
         keep,
         file=folder.write if folder else None,
-        hook=plain_hook(hook, worker) if hook else None,
+        hook=hook,
     )
 
 
@@ -57,9 +57,34 @@ def unkept(told: Report, silent_since: float) -> Callable[[], None]:
     return lambda: None
 
 
-def _hook(worker: Any) -> Callable[[Any, dict[str, Any]], object] | None:
-    try:
-        return settings.ON_REPORT.resolve(worker.cfg.watchdog_on_report)
-    except kinds.InvalidValue as error:
-        worker.log.error("watchdog: watchdog_on_report: %s; reports go without it", error)
-        return None
+class UsersHook:
+    """The user's `watchdog_on_report` as a sink: it gets the report as a dict of schema 1.
+
+    Where it is only named, it is imported when `resolve` is called, or with the first report.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._resolve = lru_cache(maxsize=1)(self._resolved)
+
+    def resolve(self) -> None:
+        """Import it now; what is wrong with it is said in the log."""
+        self._resolve()
+
+    def __call__(self, told: Report) -> None:
+        hook = self._resolve()
+        if hook is not None:
+            hook(self._worker, told.to_dict())
+
+    def _resolved(self) -> Callable[[Any, dict[str, Any]], object] | None:
+        try:
+            return settings.ON_REPORT.resolve(self._worker.cfg.watchdog_on_report)
+        except kinds.InvalidValue as error:
+            self._worker.log.error(
+                "watchdog: watchdog_on_report: %s; reports go without it", error)
+            return None
+
+
+def hook_of(worker: Any) -> UsersHook | None:
+    """None where the user has none."""
+    return UsersHook(worker) if worker.cfg.watchdog_on_report is not None else None

@@ -47,7 +47,8 @@ class Watch:
         self._episode: Episode | None = None
         self._loop_ended = False
         self._hurry = Hurry()
-        self._sinks = outlets.sinks_of(worker, outlets.kept_in(recorder.outbox))
+        self._hook = outlets.hook_of(worker)
+        self._sinks = outlets.sinks_of(worker, outlets.kept_in(recorder.outbox), self._hook)
         self._signal = cfg.watchdog_dump_signal
         self.in_flight = InFlight(recorder.slots)
         self.heartbeat = Heartbeat(
@@ -83,15 +84,21 @@ class Watch:
         self._monitor = Monitor(rules, self, self._bell)
 
     def start(self) -> None:
-        """Begin to watch. Raises RuntimeError or OSError, and then nothing of ours runs on."""
-        self.leaving.install()
-        if self._signal is not None:
-            doorbell.install(self._signal, self._bell.write_end)
-        self._logbook.begin(preloaded=bool(self._worker.cfg.preload_app))
+        """Begin to watch, right after the fork. Raises RuntimeError or OSError, and then nothing of
+        ours runs on."""
         self._evidence.start()
         self._sinks.start()
         self._camera.start()
         self._monitor.start()
+        self.leaving.install()
+
+    def settle_in(self) -> None:
+        """Do what cannot be done before gunicorn has set up the worker: it resets signals."""
+        if self._signal is not None:
+            doorbell.install(self._signal, self._bell.write_end)
+        self._logbook.begin(preloaded=bool(self._worker.cfg.preload_app))
+        if self._hook is not None:
+            self._hook.resolve()
 
     def loaded(self) -> None:
         """The application has been imported, and may have enabled faulthandler for itself."""

@@ -45,6 +45,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     recorder_file: RecorderFile | None = None
     """This worker's own; None where none could be had."""
 
+    _forked = False
+
     notifications = 0
     """How often this worker has notified the arbiter."""
 
@@ -106,12 +108,26 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             super().notify()
             self.notifications += 1
 
-    def load_wsgi(self) -> None:
-        """Worker process, before the application is imported: begin to watch."""
+    def forked(self) -> None:
+        """Worker process, right after the fork: begin to watch."""
+        self._forked = True
         if Worker.recorders is not None:
             Worker.recorders.forked(self)
         if self.cfg.watchdog_enabled:
             self._begin_watch()
+
+    def init_signals(self) -> None:
+        """Worker process: uvicorn's worker leaves them at their defaults until the loop runs."""
+        super().init_signals()
+        if self.watch is not None:
+            self.watch.leaving.install()
+
+    def load_wsgi(self) -> None:
+        """Worker process: import the application, under watch."""
+        if not self._forked:  # gunicorn's hook could not be had
+            self.forked()
+        if self.watch is not None:
+            self._settle_in(self.watch)
         super().load_wsgi()
         if self.watch is not None:
             self.watch.loaded()
@@ -121,12 +137,18 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         try:
             from watchdog_worker.watch import Watch
 
-            self.watch = Watch(self, arbiter(), birth.at)
-            self.watch.start()
+            watch = Watch(self, arbiter(), birth.at)
+            watch.start()
+            self.watch = watch
         except Exception as error:  # an unwatched worker is better than none
-            self.watch = None
             self.log.error("watchdog: could not start, the worker serves without: %s",
                            words(error))
+
+    def _settle_in(self, watch: Watch) -> None:
+        try:
+            watch.settle_in()
+        except Exception as error:
+            self.log.error("watchdog: signals are not all watched: %s", words(error))
 
     def _plan_requests(self) -> None:
         """With a wrong setting, none of the first workers starts; a later one does without.

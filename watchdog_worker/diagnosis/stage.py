@@ -16,9 +16,9 @@ _SERVER, _LIFESPAN = "uvicorn/server.py", "uvicorn/lifespan/on.py"
 _WAITER = "_do_shutdown"
 """In the name of asyncio's own thread, which waits for those of the default executor."""
 _AT_IMPORT = (
-    "what takes long or waits for others does not belong at import: do it in the lifespan's "
-    "startup or when it is first needed, and give it a timeout; a boot that has to take long "
-    "wants a larger watchdog_startup_threshold")
+    "what takes long or waits for others does not belong at import or in a hook: do it in the "
+    "lifespan's startup or when it is first needed, and give it a timeout; a boot that has to take "
+    "long wants a larger watchdog_startup_threshold")
 _IN_LIFESPAN = (
     "give what it waits for a timeout, so that a boot that cannot succeed fails and says why; a "
     "boot that has to take long wants a larger watchdog_startup_threshold")
@@ -99,7 +99,7 @@ def _blocked(told: Diagnosis | None, holder: str) -> Diagnosis | None:
         return told
     call = f"in {told.call}" if told.call else "at this line"
     what = "the application is still being imported" if holder == IMPORT else (
-        "the application is imported, and its loop does not run yet")
+        "a server hook has not returned, and the loop does not run yet")
     return told._replace(summary=f"{what}; the main thread is {call}", remedy=_AT_IMPORT)
 
 

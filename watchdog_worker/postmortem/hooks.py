@@ -1,4 +1,4 @@
-"""gunicorn's server hooks through which the arbiter hears of its workers' ends.
+"""gunicorn's server hooks through which we hear of workers' beginnings and ends.
 
 They are put before the user's own, which run as ever. Arbiter, main thread; before gunicorn 25 in
 the middle of whatever it was doing, as a signal handler.
@@ -29,6 +29,20 @@ class ChildExit:
         self._theirs(server, worker)
 
 
+class PostFork:
+    """`post_fork(server, worker)`: in the worker, before anything else is done there."""
+
+    def __init__(self, theirs: Callable[[Any, Any], object]) -> None:
+        self._theirs = theirs
+
+    def __call__(self, server: Any, worker: Any) -> None:
+        try:
+            worker.forked()
+        except Exception as error:
+            server.log.error("watchdog: %s", words(error))
+        self._theirs(server, worker)
+
+
 class OnExit:
     """`on_exit(server)`: the arbiter is about to end."""
 
@@ -55,4 +69,5 @@ def install(cfg: Any, recorders: Registry) -> None:
     """Put the hooks into a config, once; HUP brings a new one."""
     if not isinstance(cfg.child_exit, ChildExit):
         cfg.set("child_exit", ChildExit(recorders, cfg.child_exit))
+        cfg.set("post_fork", PostFork(cfg.post_fork))
         cfg.set("on_exit", OnExit(recorders, cfg.on_exit))

@@ -111,7 +111,7 @@ def _prepare(worker: Any) -> None:
 
 
 def _deliver(worker: Any, make: Make) -> None:
-    sinks = outlets.sinks_of(worker, outlets.unkept)
+    sinks = outlets.sinks_of(worker, outlets.unkept, outlets.hook_of(worker))
     sinks.start()
     for told in make():
         sinks.emit(told)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from watchdog_worker.model import Report
 from watchdog_worker.sinks.lane import Lane
@@ -65,14 +64,3 @@ class Sinks:
         for lane in self._lanes:
             lane.settle(max(0.0, deadline - monotonic()))
         self._log.settle(max(0.0, deadline - monotonic()))
-
-
-def plain_hook(
-    hook: Callable[[Any, dict[str, Any]], object], worker: Any
-) -> Callable[[Report], None]:
-    """The user's `watchdog_on_report` as a sink: it gets the report as a dict of schema 1."""
-
-    def deliver(report: Report) -> None:
-        hook(worker, report.to_dict())
-
-    return deliver
