@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 CAUSES := $(VENV)/causes
 JOBS ?= 8
+CHAOS_S ?= 600
 
-.PHONY: help check test demo bench causes deaths kills fuzz matrix clean
+.PHONY: help check test demo bench causes deaths kills fuzz lifecycle chaos steady matrix clean
 
 help:
 	@echo "make demo    a real gunicorn, blocked on purpose, killed and explained (15 s)"
@@ -18,6 +19,11 @@ help:
 	@echo "make causes  82 real stalls: is the cause right, the line, what it waits for? (5 min)"
 	@echo "make deaths  every way to die, 100 times: told rightly, soon, once; nothing left? (15 min)"
 	@echo "make kills   50 kills with all cores busy: was each dumped in time, and rightly?"
+	@echo "make lifecycle  boot, drain, abort, signals, reload, forks, pause, load: what uvicorn's worker"
+	@echo "             does and what ours does, on gunicorn 22, 23, 25 and the newest"
+	@echo "make chaos   stalls, crashes, signals, reloads, floods under load: was all told, and once?"
+	@echo "             (CHAOS_S=600 seconds)"
+	@echo "make steady  half an hour of load: memory, descriptors and threads stay the same"
 	@echo "make fuzz    a million spoilt recorders are read: no exception, hang, or memory (35 min)"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
 	@echo "             gunicorn and uvicorn that are supported"
@@ -59,6 +65,15 @@ kills: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz.recordings --files 1000000
+
+lifecycle: $(READY)
+	$(BIN)/python -m tests.lifecycle
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos --seconds $(CHAOS_S)
+
+steady: $(READY)
+	$(BIN)/python -m tests.steady --minutes 30
 
 matrix:
 	PYTHON='$(PYTHON)' tests/matrix.sh
