@@ -61,7 +61,10 @@ class RawStacks:
         if not preloaded:
             # It is the environment's; gunicorn has reset SIGABRT since, and enabling what is
             # enabled leaves it at that.
+            aborted = signal.getsignal(signal.SIGABRT)
             faulthandler.disable()
+            if callable(aborted):  # it has put back what was before that
+                signal.signal(signal.SIGABRT, aborted)
         faulthandler.enable(file=self._fd, all_threads=self._all_threads)
         self._own = True
 
