@@ -1,0 +1,1 @@
+"""A healthy service under the same load for long: does anything in it grow?"""
