@@ -11,6 +11,7 @@ monitor thread, with every look.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ _MARGIN_S = 1.0
 """So much of `graceful_timeout`, and no more than a quarter, is for what comes after the drain."""
 _UNHEARD_S = 1.0
 """A loop that has shown no sign of life for so long will not leave by itself soon."""
+_LEFT_OVER_S = 2.0
+"""What threads and tasks of the application get that go on when the server has ended."""
 _OWN_TURN_S = 0.3
 """What the main thread gets to do before the monitor does it."""
 _END_S = 3.0
@@ -64,6 +67,11 @@ class Leaving:
         """It is to wait for nothing."""
         self._quick_at = 0.0
         self._orphaned = False
+        self._by_itself = False
+        """Nobody has asked it to leave but itself: it recycles."""
+        self._drained_at = math.inf
+        self._gone = False
+        """An exception is on its way that ends it."""
         self._abandoned = False
         """It is giving up to start."""
         self._status: int | None = None
@@ -89,8 +97,21 @@ class Leaving:
             signal.signal(number, self._on_quit)
         signal.signal(signal.SIGABRT, self._on_abort)
 
-    def ask(self, quick: bool = False) -> None:
+    def has_drained(self) -> None:
+        """The server has ended. What the application has left running gets a moment: uvicorn's own
+        worker dies of the signal here. One that recycles itself waits for it."""
+        if not self._by_itself:
+            self._drained_at = monotonic()
+
+    def deafen(self) -> None:
+        """At the interpreter's end, where Python takes its handlers away: a signal that comes once
+        more (gunicorn repeats them) is no way to die for a process that has left."""
+        for number in (*_OURS, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
+
+    def ask(self, quick: bool = False, by_itself: bool = False) -> None:
         """To leave, after a drain or (`quick`) without waiting for requests. Any thread."""
+        self._by_itself = by_itself and not quick
         now = monotonic()
         if self.asked_at is None:
             self.asked_at = now
@@ -101,8 +122,13 @@ class Leaving:
     def terminate(self) -> None:
         """SIGTERM: leave after a drain. Main thread."""
         self.ask()
-        if self._heartbeat.loop is None:
+        if self._is_before_loop:
             self._go(0)
+
+    @property
+    def _is_before_loop(self) -> bool:
+        """The loop does not run yet; a subclass that serves in a way of its own notifies."""
+        return self._heartbeat.loop is None and not self._worker.notifications
 
     def quit(self) -> None:
         """SIGINT, SIGQUIT: leave without waiting for requests; or an end that the monitor forces.
@@ -113,7 +139,7 @@ class Leaving:
         if first:
             self._call("worker_int", self._worker)
         starting = self._heartbeat.phase is STARTUP
-        if self._heartbeat.loop is None:
+        if self._is_before_loop:
             self._go(self._status or 0)
         elif self.server is None or self._is_blocked or (
                 self._status is not None and (not starting or self._abandoned)):
@@ -145,6 +171,9 @@ class Leaving:
 
     def _go(self, status: int) -> None:
         """Leave a boot; gunicorn runs `worker_exit` on the way."""
+        if self._gone or self._gunicorn_has_ended_it:
+            return  # it is on its way
+        self._gone = True
         self._mark(status)
         raise SystemExit(status)
 
@@ -187,11 +216,22 @@ class Leaving:
         if self._ending_since is not None:
             if now - self._ending_since > _END_S:
                 self._exit()
-        elif self._abort_seen_at is not None and now - self._abort_seen_at > _OWN_TURN_S:
+        elif self._abort_seen_at is not None and self._is_blocked and (
+                now - self._abort_seen_at > _OWN_TURN_S):
             _Elsewhere(lambda: self.end(1, aborted=True)).start()
         elif self._status is not None and now - self._forced_at > _UNHEARD_S:
             status = self._status
             _Elsewhere(lambda: self.end(status)).start()
+
+    def is_false_alarm(self) -> bool:
+        """The loop has gone on since SIGABRT was seen in C, and our handler, which comes first, was
+        not called: a child has written it that C code has forked. Monitor thread."""
+        seen, last_sign = self._abort_seen_at, self._heartbeat.last_sign
+        if seen is None or last_sign is None or last_sign <= seen or (
+                self._ending_since is not None):
+            return False
+        self._abort_seen_at = None
+        return True
 
     def _look_around(self) -> None:
         """Whether there is a reason to leave that no signal tells of."""
@@ -211,6 +251,8 @@ class Leaving:
         if self._heartbeat.phase is STARTUP:
             wanted = self._orphaned or now > asked + self._graceful_s - self._margin_s
             return 0 if wanted or (self.quick and now > self._quick_at + _UNHEARD_S) else None
+        if now > self._drained_at + _LEFT_OVER_S:
+            return 0
         if self.quick and now > self._quick_at + _UNHEARD_S and (loop_ended or self._is_blocked):
             return 0
         if self._orphaned and now > max(asked + self._graceful_s, deadline or 0.0):

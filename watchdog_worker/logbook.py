@@ -63,6 +63,11 @@ class Logbook:
         """SIGABRT has come, and was written down in C. Monitor thread."""
         return self._raw is not None and self._raw.aborted
 
+    def forget(self) -> None:
+        """What was written in C is of no account. Monitor thread."""
+        if self._raw is not None:
+            self._raw.forget()
+
     def write(self, signs: Signs, episode: Episode | None) -> None:
         """What this look has shown. Never raises: the watch itself goes on without it."""
         if not self._off:

@@ -106,7 +106,8 @@ class Monitor(OwnThread):
             if self._bell.wait(state.wake_at - self._clock()):
                 self._attempt(
                     self._watcher.rung, self._watcher.look(self._clock()), state.episode)
-                state = state._replace(wake_at=self._clock())
+                # At once; if it woke late, that is still to be told.
+                state = state._replace(wake_at=min(state.wake_at, self._clock()))
 
     def _carry_out(self, decision: Decision, signs: Signs, before: Episode | None) -> None:
         """All actions. One silence is told to its end before another begins."""

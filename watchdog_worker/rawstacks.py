@@ -85,7 +85,7 @@ class RawStacks:
             if wanted <= now:
                 return  # too late; what it has written is all that will be known
             if self._due is None or self._due - now < (wanted - now) / 2:
-                self._forget()
+                self.forget()
                 self._arm(now, wanted)
 
     def rest(self, deadline: float | None) -> None:
@@ -125,7 +125,7 @@ class RawStacks:
             self._all_threads = few
             faulthandler.enable(file=self._fd, all_threads=few)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Whatever has kept the monitor from running is over, and what was written of it."""
         if os.fstat(self._fd).st_size > layout.RAW_AT:
             os.ftruncate(self._fd, layout.RAW_AT)

@@ -54,7 +54,10 @@ class WatchedServer(Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and SIGINT. uvicorn would raise them anew when it has drained, and the process
         would end of it on the spot: without `worker_exit`, as if it had been killed."""
-        self.should_exit = True
+        # uvicorn's own is called all the same: sse-starlette puts one of its own in its place, to
+        # end its streams. A second SIGINT would have it leave out lifespan shutdown.
+        super().handle_exit(signal.SIGTERM, frame)
+        self._captured_signals.clear()
         if sig == signal.SIGTERM:
             self.watch.leaving.terminate()
         else:
@@ -63,14 +66,14 @@ class WatchedServer(Server):
     def abandon(self) -> None:
         """Give up starting: the lifespan is cancelled with the rest. A signal handler's."""
         loop, task = self.watch.heartbeat.loop, self._starting
-        if loop is not None and task is not None:
+        if loop is not None and task is not None and not loop.is_closed():
             loop.call_soon_threadsafe(task.cancel)
 
     def hasten(self) -> None:
         """Wait for no request any more; also in the middle of a drain. A signal handler's."""
         self.should_exit = True
         loop = self.watch.heartbeat.loop
-        if self.watch.heartbeat.draining and loop is not None:
+        if self.watch.heartbeat.draining and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._cut_off)
 
     def _cut_off(self) -> None:
@@ -88,7 +91,7 @@ class WatchedServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain and lifespan shutdown."""
         leaving = self.watch.leaving
-        leaving.ask()
+        leaving.ask(by_itself=leaving.asked_at is None)
         self.watch.heartbeat.drain(leaving.asked_at)
         # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
         drain_s = _QUICK_S if leaving.quick else leaving.drain_s
@@ -96,3 +99,4 @@ class WatchedServer(Server):
         await super().shutdown(sockets=sockets)
         await self.watch.settle()
         self.watch.heartbeat.leave()
+        leaving.has_drained()

@@ -7,6 +7,7 @@ the monitor calls back runs in the monitor thread.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 from time import monotonic
@@ -91,6 +92,7 @@ class Watch:
         self._camera.start()
         self._monitor.start()
         self.leaving.install()
+        atexit.register(self.leaving.deafen)
 
     def settle_in(self) -> None:
         """Do what cannot be done before gunicorn has set up the worker: it resets signals."""
@@ -131,6 +133,9 @@ class Watch:
                       beats_late_s=self.heartbeat.late_s,
                       boot_since=self._booting_since, leaving_since=self.leaving.asked_at)
         aborted = self._logbook.aborted
+        if aborted and self.leaving.is_false_alarm():
+            self._logbook.forget()
+            aborted = False
         if not aborted:  # else what was so until then is to stay
             self._logbook.write(signs, self._episode)
         self.leaving.tend(now, signs.deadline, self._loop_ended, aborted)
@@ -139,7 +144,8 @@ class Watch:
     @property
     def _booting_since(self) -> float | None:
         """Not any more once it has been asked to leave: that is another story."""
-        booting = self.heartbeat.phase is STARTUP and self.leaving.asked_at is None
+        booting = (self.heartbeat.phase is STARTUP and self.leaving.asked_at is None
+                   and not self._worker.notifications)
         return self._born_at if booting else None
 
     def episode_changed(self, episode: Episode | None) -> None:
@@ -183,7 +189,8 @@ class Watch:
                 self.life.tell_startup(signs, episode, ended=True)
                 self._sinks.settle(_SETTLE_S)
             finally:
-                self.leaving.force(1)
+                if self.heartbeat.phase is STARTUP:  # it may have come to its end meanwhile
+                    self.leaving.force(1)
 
     def rung(self, signs: Signs, episode: Episode | None) -> None:
         """The dump signal came."""

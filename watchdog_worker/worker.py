@@ -128,10 +128,21 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.forked()
         if self.watch is not None:
             self._settle_in(self.watch)
-        super().load_wsgi()
+        try:
+            self._leave_if_asked()
+            super().load_wsgi()
+        except Exception:
+            # What was raised to leave may have become an error on its way through the import:
+            # gunicorn would take it for a boot that has failed, and end everything.
+            self._leave_if_asked()
+            raise
         if self.watch is not None:
             self.watch.loaded()
             self._plan_requests()
+
+    def _leave_if_asked(self) -> None:
+        if self.watch is not None and self.watch.leaving.asked_at is not None:
+            sys.exit(self.watch.leaving.status)
 
     def _begin_watch(self) -> None:
         try:
@@ -157,6 +168,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         """
         assert self.watch is not None
         self.watch.requests.plan, problems = plan.read(self.cfg)
+        self._leave_if_asked()
         first = not self.reloaded and self.age <= self.cfg.workers
         for problem in problems:
             self.log.error(

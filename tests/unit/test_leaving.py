@@ -51,7 +51,7 @@ class Stage:
             **{**cfg, **hooks}, graceful_timeout=30, watchdog_core_dumps=False)
         self.tmp = File()
         self.worker = SimpleNamespace(
-            cfg=self.cfg, ppid=7, alive=True, tmp=self.tmp,
+            cfg=self.cfg, ppid=7, alive=True, tmp=self.tmp, notifications=0,
             log=SimpleNamespace(info=lambda text, pid: self.did.append(text)))
         self.recorder = Recorder()
         self.heartbeat = Heartbeat(0.5, lambda: None, lambda error: None, recorder=self.recorder)

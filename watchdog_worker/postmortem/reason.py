@@ -89,8 +89,10 @@ def _exit_evidence(ending: Ending) -> tuple[str, ...]:
 
 def _killed(ending: Ending, recording: Recording) -> tuple[str, ...]:
     if ending.stopping:
-        drained = "had not begun to drain" if recording.phase != "shutdown" else (
-            f"had drained for {ending.at - recording.phase_since:.1f} s")
+        drained = {
+            "shutdown": f"had drained for {ending.at - recording.phase_since:.1f} s",
+            "left": "had drained, and its process did not end",
+        }.get(recording.phase, "had not begun to drain")
         return ("arbiter: it was ending all workers, and kills those that are left after "
                 f"graceful_timeout = {recording.graceful_timeout:g} s; this one {drained}",)
     said = "it has counted no kill for memory" if ending.kills.where else (

@@ -111,7 +111,7 @@ def _stage(stage: Stage) -> Iterator[str]:
         setting = "watchdog_startup_timeout" if stage.name == "startup" else "graceful_timeout"
         limit = f", {setting} {stage.limit_s:g} s"
     open_ones = f", {_count(stage.connections, 'connection')} open" if stage.connections else ""
-    yield f"{stage.name}: {stage.seconds:.2f} s since {since}{limit}{open_ones}"
+    yield f"{plain(stage.name)}: {stage.seconds:.2f} s since {since}{limit}{open_ones}"
 
 
 def _diagnosis(diagnosis: Diagnosis, dead: bool) -> Iterator[str]:
