@@ -13,7 +13,7 @@ import pytest
 from tests.lifecycle.case import Case, Ground
 from tests.lifecycle.groups import ALONE, GROUPS
 
-_WHOLE = ("Boot", "Abort", "Forks")
+_WHOLE = ("boot", "abort", "forks")
 CASES = [
     pytest.param(case, id=f"{group}: {case.name}",
                  marks=[pytest.mark.smoke] if at == 0 and group not in ALONE else [])
