@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 from tests.gunicorn_server import Gunicorn, until
@@ -71,3 +73,51 @@ def test_abort_is_seen_to_under_pythonfaulthandler(tmp_path: Path) -> None:
     assert (death["exit_code"], death["signal"]) == (1, "SIGABRT")
     assert "Fatal Python error: Aborted" in raw
     assert server.log.count("aborted") == 1
+
+
+WRAPS = """
+import os, time
+try:
+    if not os.path.exists("hang"):
+        raise LookupError
+    print("importing", flush=True)
+    time.sleep(3600)
+except LookupError:
+    pass
+except BaseException as error:
+    raise RuntimeError("could not be loaded") from error
+from life import app
+"""
+
+
+def test_a_boot_that_is_left_never_looks_like_one_that_failed(tmp_path: Path) -> None:
+    """The application makes an error of its own of the exception that ends it: gunicorn would take
+    that for a boot that cannot succeed, and end the workers that serve."""
+    (tmp_path / "wraps.py").write_text(WRAPS)
+    with Gunicorn(tmp_path, "wraps:app", config="workers = 1\n") as server:
+        serving = server.worker_pid()
+        (tmp_path / "hang").touch()
+        server.process.send_signal(signal.SIGTTIN)
+        server.logged("^importing")
+        booting = int(re.findall(r"Booting worker with pid: (\d+)", server.log)[1])
+        (tmp_path / "hang").unlink()
+        os.kill(booting, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{booting}").exists(), what="the booting worker to go")
+        until(lambda: len(re.findall("Booting worker", server.log)) > 2, what="another worker")
+        assert Path(f"/proc/{serving}").exists() and server.process.poll() is None
+        assert "Shutting down: Master" not in server.log
+
+
+def test_a_thread_of_the_application_does_not_hold_a_worker_that_was_told_to_go(
+    tmp_path: Path
+) -> None:
+    """It has two seconds when the server has ended; gunicorn has no need to kill."""
+    (tmp_path / "threads.py").write_text(
+        "import threading, time\nfrom life import app\n"
+        "threading.Thread(target=time.sleep, args=(3600,)).start()\n")
+    config = 'watchdog_dump_dir = "dumps"\n'
+    with Gunicorn(tmp_path, "threads:app", config=config) as server:
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+        assert "SIGKILL" not in server.log
+        assert not server.reports("post_mortem")
