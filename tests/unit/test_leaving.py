@@ -325,3 +325,47 @@ def test_a_forked_child_has_no_handlers_of_ours(make: Callable[..., Stage]) -> N
             signal.signal(number, handler)
     assert after == [
         signal.SIG_DFL, signal.SIG_DFL, signal.default_int_handler, signal.SIG_IGN]
+
+
+def test_an_abort_of_somebody_else_is_a_false_alarm(make: Callable[..., Stage]) -> None:
+    """A child that C code has forked writes to our recorder: the loop goes on, and ours was not
+    called."""
+    stage = make().serving()
+    stage.tend(100.0, aborted=True)
+    assert not stage.leaving.is_false_alarm()
+    stage.heartbeat.last_sign = 100.4
+    stage.tend(100.5, aborted=True)
+    assert stage.leaving.is_false_alarm()
+    assert (stage.leaving.ending, stage.did) == (False, [])
+
+
+def test_what_is_left_over_gets_two_seconds(make: Callable[..., Stage]) -> None:
+    """After a signal; a worker that recycles itself waits for it."""
+    stage = make().serving()
+    stage.leaving.terminate()
+    stage.leaving.has_drained()
+    stage.tend(101.9)
+    assert stage.kills == []
+    stage.tend(102.1)
+    assert stage.kills == [signal.SIGQUIT]
+    stage = make().serving()
+    stage.leaving.ask(by_itself=True)
+    stage.leaving.has_drained()
+    stage.tend(110.0)
+    assert stage.kills == []
+
+
+def test_a_boot_is_left_once(make: Callable[..., Stage]) -> None:
+    """A second signal does not cut off `worker_exit`, which the first has brought about."""
+    stage = make()
+    with pytest.raises(SystemExit):
+        stage.leaving.terminate()
+    stage.leaving.terminate()
+
+
+def test_a_subclass_that_serves_on_its_own_is_left_alone(make: Callable[..., Stage]) -> None:
+    """It notifies, so it does not boot, whatever our heartbeat knows."""
+    stage = make()
+    stage.worker.notifications = 3
+    stage.leaving.terminate()
+    assert stage.leaving.asked_at == 100.0
