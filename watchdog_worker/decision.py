@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from watchdog_worker import stages
 from watchdog_worker.lateness import Why, why_late
-from watchdog_worker.signs import LATE_S, Action, Decision, Episode, Rules, Signs, State
+from watchdog_worker.signs import (
+    LATE_S,
+    MAX_STRETCH,
+    Action,
+    Decision,
+    Episode,
+    Rules,
+    Signs,
+    State,
+)
 
 _IDLE_S = 1.0
 """The monitor looks at least so often, for a loop that may have begun to run meanwhile."""
@@ -23,8 +32,6 @@ _PAUSE_S = 1.0
 """A monitor that is late by less may have lacked a turn on a busy machine, and the loop not."""
 _MOST_LATE_S = 1.0
 _RATE_WINDOW_S = 60.0
-_MAX_STRETCH = 200
-"""A long stall is sampled more and more rarely: each sample adds at least its 200th part."""
 
 
 def decide(signs: Signs, state: State, rules: Rules) -> Decision:
@@ -140,7 +147,7 @@ def _due(signs: Signs, state: State, rules: Rules) -> tuple[State, list[Action]]
     stalled = _stalled(signs, state, rules) and episode is not None and not episode.settled
     if episode is not None and (signs.now >= episode.next_sample or stalled or kill_near):
         actions.append(Action.SAMPLE)
-        pause = max(rules.sample_interval, (signs.now - episode.since) / _MAX_STRETCH)
+        pause = max(rules.sample_interval, (signs.now - episode.since) / MAX_STRETCH)
         episode = episode._replace(next_sample=signs.now + pause)
     if kill_near:
         actions.append(Action.PRE_KILL)

@@ -140,14 +140,14 @@ class Leaving:
             self._call("worker_int", self._worker)
         starting = self._heartbeat.phase is STARTUP
         if self._is_before_loop:
-            self._go(self._status or 0)
+            self._go(self.status)
         elif self.server is None or self._is_blocked or (
                 self._status is not None and (not starting or self._abandoned)):
-            self.end(self._status or 0)
+            self.end(self.status)
         elif starting:
             # Not by an exception: it would end up in whatever the lifespan is at.
             self._abandoned = True
-            self._mark(self._status or 0)
+            self._mark(self.status)
             self.server.abandon()
         else:
             self.server.hasten()
@@ -314,7 +314,7 @@ class Leaving:
             self._notice(f"watchdog: {hook} failed: {words(error)}", logging.ERROR)
 
     def _exit(self) -> None:
-        os._exit(self._status or 0)
+        os._exit(self.status)
 
 
 class _Elsewhere(OwnThread):

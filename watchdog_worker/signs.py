@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from watchdog_worker.lateness import Reading
 
+MAX_STRETCH = 200
+"""What lasts long is sampled more and more rarely: each sample adds at least its 200th part."""
 LATE_S = 0.25
 """Woken later than this, the monitor itself could not run."""
 

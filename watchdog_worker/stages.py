@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from watchdog_worker.signs import Action, Rules, Signs, Told
+from watchdog_worker.signs import MAX_STRETCH, Action, Rules, Signs, Told
 
-_MAX_STRETCH = 200
-"""A long boot is sampled more and more rarely: each sample adds at least its 200th part."""
 _FIRST_SHARE = 0.5
 """Of the threshold: what an import is at is sampled from then on."""
 _MANY = 60
@@ -19,7 +17,7 @@ def due(signs: Signs, told: Told, rules: Rules) -> tuple[list[Action], Told]:
         booting_s = signs.now - signs.boot_since
         if signs.last_sign is None and _sampled(signs, told, rules):
             actions.append(Action.SAMPLE)
-            pause = max(rules.sample_interval, booting_s / _MAX_STRETCH)
+            pause = max(rules.sample_interval, booting_s / MAX_STRETCH)
             told = told._replace(next_sample=signs.now + pause)
         if 0 < rules.startup_timeout <= booting_s:
             actions.append(Action.STARTUP_TIMEOUT)

@@ -6,7 +6,15 @@ from typing import NamedTuple
 
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.diagnosis.fingerprint import fingerprint
-from watchdog_worker.model import Diagnosis, Frame, Snapshot, Stage, Stall, innermost_app
+from watchdog_worker.model import (
+    Diagnosis,
+    Frame,
+    Snapshot,
+    Stage,
+    Stall,
+    TaskGroup,
+    innermost_app,
+)
 
 IMPORT, HOOK, LOOP, REQUESTS = "import", "hook", "loop", "requests"
 CONNECTIONS, TASK, THREAD = "connections", "task", "thread"
@@ -112,8 +120,12 @@ def _before_loop(snapshot: Snapshot) -> str:
 
 def _in_chain(snapshot: Snapshot, file: str, function: str) -> bool:
     """Whether some task is in this function of the server's, or waits for it."""
-    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
-    return any(_is(frame, file, function) for group in groups for frame in group.await_chain)
+    return any(_is(frame, file, function)
+               for group in _groups(snapshot) for frame in group.await_chain)
+
+
+def _groups(snapshot: Snapshot) -> tuple[TaskGroup, ...]:
+    return snapshot.tasks.groups if snapshot.tasks is not None else ()
 
 
 def _is(frame: Frame, file: str, function: str) -> bool:
@@ -122,8 +134,7 @@ def _is(frame: Frame, file: str, function: str) -> bool:
 
 def _lifespan_at(snapshot: Snapshot) -> Frame | None:
     """Where the application's lifespan stands: in a task of the server's own."""
-    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
-    for group in groups:
+    for group in _groups(snapshot):
         if any(_is(frame, _LIFESPAN, "main") for frame in group.await_chain):
             return innermost_app(group.await_chain) or group.await_chain[-1]
     return None
@@ -131,8 +142,7 @@ def _lifespan_at(snapshot: Snapshot) -> Frame | None:
 
 def _left_over(snapshot: Snapshot) -> Held:
     """The server has ended: a task of the application, or a thread."""
-    groups = snapshot.tasks.groups if snapshot.tasks is not None else ()
-    for group in groups:
+    for group in _groups(snapshot):
         frame = innermost_app(group.await_chain)
         if frame is not None:
             return Held(TASK, frame, group.names[0])
