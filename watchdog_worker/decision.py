@@ -239,7 +239,7 @@ def _slow_at(signs: Signs, state: State, rules: Rules) -> float | None:
 
 def _kill_near(signs: Signs, state: State, rules: Rules) -> bool:
     return (signs.deadline is not None and signs.deadline != state.told_deadline
-            and signs.now >= signs.deadline - _margin(state, rules))
+            and not signs.drained and signs.now >= signs.deadline - _margin(state, rules))
 
 
 def _margin(state: State, rules: Rules) -> float:

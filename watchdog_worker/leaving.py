@@ -2,7 +2,7 @@
 
 gunicorn's signals, its reloader, its own death, a boot that hangs: each asks the worker to leave.
 The loop leaves by itself, after a drain; a boot is left by an exception from a signal handler.
-Where neither can be, the process ends here, with the server hooks run: `end`.
+Where neither can be, the process ends on the spot: `ending`.
 
 Signal handlers run in the main thread, between two bytecodes of whatever it is at; `tend` in the
 monitor thread, with every look.
@@ -11,7 +11,6 @@ monitor thread, with every look.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -21,21 +20,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
-from watchdog_worker.ownthread import OwnThread, words
+from watchdog_worker import overdue
+from watchdog_worker.ending import Ending
+from watchdog_worker.overdue import UNHEARD_S, WayOut
 from watchdog_worker.vitals.heartbeat import STARTUP, Heartbeat
 from watchdog_worker.vitals.recorder import Recorder
 
-_MARGIN_S = 1.0
-"""So much of `graceful_timeout`, and no more than a quarter, is for what comes after the drain."""
-_UNHEARD_S = 1.0
-"""A loop that has shown no sign of life for so long will not leave by itself soon."""
-_LEFT_OVER_S = 2.0
-"""What threads and tasks of the application get that go on when the server has ended."""
 _OWN_TURN_S = 0.3
 """What the main thread gets to do before the monitor does it."""
-_END_S = 3.0
-"""Hooks and logs that take longer are cut off."""
-_SETTLE_S = 0.3
 _OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 
@@ -57,19 +49,18 @@ class Leaving:
         settle: Callable[[float], None], notice: Callable[[str, int], None],
     ) -> None:
         """`settle` waits so many seconds for reports under way; `notice` says a line."""
-        self._worker, self._arbiter, self._heartbeat = worker, arbiter, heartbeat
-        self._recorder, self._settle, self._notice = recorder, settle, notice
+        self._worker, self._heartbeat, self._notice = worker, heartbeat, notice
+        self._ending = Ending(worker, arbiter, heartbeat, recorder, settle, notice)
         self._main = threading.get_ident()
         self.server: Server | None = None
         self.asked_at: float | None = None
         """When it was first asked to leave (monotonic)."""
-        self.quick = False
-        """It is to wait for nothing."""
-        self._quick_at = 0.0
+        self._quick_at: float | None = None
         self._orphaned = False
         self._by_itself = False
         """Nobody has asked it to leave but itself: it recycles."""
-        self._drained_at = math.inf
+        self._drained_at: float | None = None
+        self._left_over_since: float | None = None
         self._gone = False
         """An exception is on its way that ends it."""
         self._abandoned = False
@@ -77,8 +68,7 @@ class Leaving:
         self._status: int | None = None
         """The exit status of an end that is forced."""
         self._forced_at = 0.0
-        self._ending = threading.Lock()
-        self._ending_since: float | None = None
+        self._loop_ended = False
         self._abort_seen_at: float | None = None
         _all.add(self)
 
@@ -88,7 +78,12 @@ class Leaving:
         comes after it: lifespan shutdown, and what the application does then."""
         now = monotonic()
         asked = now if self.asked_at is None else self.asked_at
-        return max(0.0, asked + self._graceful_s - self._margin_s - now)
+        return max(0.0, asked + self._graceful_s - overdue.margin(self._graceful_s) - now)
+
+    @property
+    def quick(self) -> bool:
+        """It is to wait for no request."""
+        return self._quick_at is not None
 
     def install(self) -> None:
         """Take over the signals that end a worker. Main thread."""
@@ -98,10 +93,18 @@ class Leaving:
         signal.signal(signal.SIGABRT, self._on_abort)
 
     def has_drained(self) -> None:
-        """The server has ended. What the application has left running gets a moment: uvicorn's own
-        worker dies of the signal here. One that recycles itself waits for it."""
-        if not self._by_itself:
-            self._drained_at = monotonic()
+        """The server has ended; from now on the end comes from here, and in time. Main thread."""
+        self._drained_at = monotonic()
+
+    def loop_has_ended(self) -> None:
+        """gunicorn's `worker_exit` comes next, then what the interpreter does at its end. Main
+        thread."""
+        self._loop_ended = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether the server has ended. Any thread."""
+        return self._drained_at is not None
 
     def deafen(self) -> None:
         """At the interpreter's end, where Python takes its handlers away: a signal that comes once
@@ -115,8 +118,8 @@ class Leaving:
         now = monotonic()
         if self.asked_at is None:
             self.asked_at = now
-        if quick and not self.quick:
-            self.quick, self._quick_at = True, now
+        if quick and self._quick_at is None:
+            self._quick_at = now
         self._worker.alive = False  # what gunicorn's own workers look at, and our server
 
     def terminate(self) -> None:
@@ -137,17 +140,19 @@ class Leaving:
         if self._status is None:
             self.ask(quick=True)
         if first:
-            self._call("worker_int", self._worker)
+            self._ending.call("worker_int", self._worker)
         starting = self._heartbeat.phase is STARTUP
         if self._is_before_loop:
             self._go(self.status)
+        elif self._loop_ended and self._status is None:
+            return  # it is on its way
         elif self.server is None or self._is_blocked or (
                 self._status is not None and (not starting or self._abandoned)):
-            self.end(self.status)
+            self._ending.end(self.status)
         elif starting:
             # Not by an exception: it would end up in whatever the lifespan is at.
             self._abandoned = True
-            self._mark(self.status)
+            self._ending.mark(self.status)
             self.server.abandon()
         else:
             self.server.hasten()
@@ -155,7 +160,7 @@ class Leaving:
     @property
     def ending(self) -> bool:
         """The process is being ended, or SIGABRT has come to end it. Monitor thread."""
-        return self._ending_since is not None or self._abort_seen_at is not None
+        return self._ending.begun or self._abort_seen_at is not None
 
     @property
     def status(self) -> int:
@@ -167,24 +172,15 @@ class Leaving:
         """The loop is, as far as can be told."""
         last_sign = self._heartbeat.last_sign
         return last_sign is None or (
-            monotonic() - last_sign > self._heartbeat.interval + _UNHEARD_S)
+            monotonic() - last_sign > self._heartbeat.interval + UNHEARD_S)
 
     def _go(self, status: int) -> None:
         """Leave a boot; gunicorn runs `worker_exit` on the way."""
-        if self._gone or self._gunicorn_has_ended_it:
+        if self._gone or self._ending.gunicorn_has_ended:
             return  # it is on its way
         self._gone = True
-        self._mark(status)
+        self._ending.mark(status)
         raise SystemExit(status)
-
-    def _mark(self, status: int, aborted: bool = False) -> None:
-        """For those who come after us: this end is no accident."""
-        if aborted:
-            self._recorder.end("aborted")
-        elif status:
-            self._recorder.end("dismissed")
-        else:
-            self._heartbeat.leave()
 
     def _on_term(self, number: int, frame: object) -> None:
         self.terminate()
@@ -193,7 +189,7 @@ class Leaving:
         self.quit()
 
     def _on_abort(self, number: int, frame: object) -> None:
-        self.end(1, aborted=True)
+        self._ending.end(1, aborted=True)
 
     def force(self, status: int) -> None:
         """Have the process end soon, whatever it is at. Monitor thread."""
@@ -202,33 +198,53 @@ class Leaving:
             self.ask()
             signal.pthread_kill(self._main, signal.SIGQUIT)
 
-    def tend(self, now: float, deadline: float | None, loop_ended: bool, aborted: bool) -> None:
+    def overdue(self, now: float, deadline: float | None) -> int | None:
+        """The exit status, if it is time to force an end. Monitor thread."""
+        self._look_around()
+        if self._status is not None:
+            return None
+        self._note_left_over(now)
+        return overdue.status(WayOut(
+            now, self._graceful_s, self.asked_at, self._quick_at, self._by_itself, self._orphaned,
+            starting=self._heartbeat.phase is STARTUP,
+            blocked=self._is_blocked,
+            requests=self._heartbeat.has_requests,
+            left_over_since=self._left_over_since,
+            loop_ended=self._loop_ended,
+            deadline=deadline,
+        ))
+
+    def _note_left_over(self, now: float) -> None:
+        """Whether only threads and tasks of the application go on: after the server while the loop
+        still cleans up, and once the interpreter waits for threads. Not in gunicorn's hook."""
+        if not self._loop_ended:
+            self._left_over_since = self._drained_at
+        elif not _waits_for_threads(self._main):
+            self._left_over_since = None
+        elif self._left_over_since is None:
+            self._left_over_since = now
+
+    def tend(self, now: float, aborted: bool) -> None:
         """See to it that what is to end does. Monitor thread.
 
         `aborted`: SIGABRT has come, and was seen in C; the main thread may be unable to see to it.
         """
-        self._look_around()
-        status = self._overdue(now, deadline, loop_ended)
-        if status is not None:
-            self.force(status)
         if aborted and self._abort_seen_at is None:
             self._abort_seen_at = now
-        if self._ending_since is not None:
-            if now - self._ending_since > _END_S:
-                self._exit()
-        elif self._abort_seen_at is not None and self._is_blocked and (
+        self._ending.cut_off(now)
+        if self._ending.begun:
+            return
+        if self._abort_seen_at is not None and self._is_blocked and (
                 now - self._abort_seen_at > _OWN_TURN_S):
-            _Elsewhere(lambda: self.end(1, aborted=True)).start()
-        elif self._status is not None and now - self._forced_at > _UNHEARD_S:
-            status = self._status
-            _Elsewhere(lambda: self.end(status)).start()
+            self._ending.elsewhere(1, aborted=True)
+        elif self._status is not None and now - self._forced_at > UNHEARD_S:
+            self._ending.elsewhere(self._status)
 
     def is_false_alarm(self) -> bool:
         """The loop has gone on since SIGABRT was seen in C, and our handler, which comes first, was
         not called: a child has written it that C code has forked. Monitor thread."""
         seen, last_sign = self._abort_seen_at, self._heartbeat.last_sign
-        if seen is None or last_sign is None or last_sign <= seen or (
-                self._ending_since is not None):
+        if seen is None or last_sign is None or last_sign <= seen or self._ending.begun:
             return False
         self._abort_seen_at = None
         return True
@@ -243,29 +259,9 @@ class Leaving:
         if self.asked_at is None and not self._worker.alive:  # gunicorn's reloader has said so
             self.ask(quick=True)
 
-    def _overdue(self, now: float, deadline: float | None, loop_ended: bool) -> int | None:
-        """The exit status, if it is time to force an end."""
-        asked = self.asked_at
-        if asked is None or self._status is not None:
-            return None
-        if self._heartbeat.phase is STARTUP:
-            wanted = self._orphaned or now > asked + self._graceful_s - self._margin_s
-            return 0 if wanted or (self.quick and now > self._quick_at + _UNHEARD_S) else None
-        if now > self._drained_at + _LEFT_OVER_S:
-            return 0
-        if self.quick and now > self._quick_at + _UNHEARD_S and (loop_ended or self._is_blocked):
-            return 0
-        if self._orphaned and now > max(asked + self._graceful_s, deadline or 0.0):
-            return 1
-        return None
-
     @property
     def _graceful_s(self) -> float:
         return float(self._worker.cfg.graceful_timeout)
-
-    @property
-    def _margin_s(self) -> float:
-        return min(_MARGIN_S, self._graceful_s / 4)
 
     def in_child(self) -> None:
         """After a fork, in the child: a signal ends it as it would end any process. With our
@@ -278,64 +274,15 @@ class Leaving:
         # What comes to the child would wake the loop of its parent.
         signal.set_wakeup_fd(-1)
 
-    def end(self, status: int, aborted: bool = False) -> None:
-        """End the process here and now, with gunicorn's hooks run and its logs written. Once, from
-        whatever thread comes first; a second one waits in vain."""
-        if not self._ending.acquire(blocking=False):
-            return
-        self._status, self._ending_since = status, monotonic()
-        self._mark(status, aborted)
-        if aborted:
-            self._call("worker_abort", self._worker)
-        self._settle(_SETTLE_S)
-        if not self._gunicorn_has_ended_it:
-            self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
-            self._call("worker_exit", self._arbiter, self._worker)
-        self._settle(_SETTLE_S)
-        _flush()
-        if aborted and self._worker.cfg.watchdog_core_dumps:
-            os.abort()
-        self._exit()
 
-    @property
-    def _gunicorn_has_ended_it(self) -> bool:
-        """It closes the heartbeat file right before it calls `worker_exit`."""
-        try:
-            self._worker.tmp.fileno()
-        except ValueError:
+def _waits_for_threads(main: int) -> bool:
+    """Whether the interpreter, at its end, is about to wait for threads that are no daemons."""
+    frame = sys._current_frames().get(main)
+    while frame is not None:
+        if frame.f_code is threading._shutdown.__code__:  # type: ignore[attr-defined]
             return True
-        return False
-
-    def _call(self, hook: str, *arguments: object) -> None:
-        """One of gunicorn's server hooks; whatever it raises, we go on."""
-        try:
-            getattr(self._worker.cfg, hook)(*arguments)
-        except BaseException as error:
-            self._notice(f"watchdog: {hook} failed: {words(error)}", logging.ERROR)
-
-    def _exit(self) -> None:
-        os._exit(self.status)
-
-
-class _Elsewhere(OwnThread):
-    """Does one thing that may hang, so that the monitor does not."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        super().__init__("watchdog-ending")
-        self._work = work
-
-    def run(self) -> None:
-        """The thread's body."""
-        self._work()
-
-
-def _flush() -> None:
-    """What was written goes out; `os._exit` flushes nothing."""
-    for flush in (logging.shutdown, sys.stdout.flush, sys.stderr.flush):
-        try:
-            flush()
-        except Exception:  # it is closed, or never was
-            pass
+        frame = frame.f_back
+    return False
 
 
 _all: weakref.WeakSet[Leaving] = weakref.WeakSet()

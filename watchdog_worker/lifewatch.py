@@ -13,7 +13,7 @@ from watchdog_worker.diagnosis import stage as stage_diagnosis
 from watchdog_worker.evidence import Evidence
 from watchdog_worker.model import Diagnosis, Snapshot, Stage, Stall
 from watchdog_worker.signs import Episode, Rules, Signs
-from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.heartbeat import STARTUP, Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
 
 
@@ -38,6 +38,7 @@ class LifeWatch:
         self._heartbeat, self._in_flight, self._rules = heartbeat, in_flight, rules
         self.connections: Callable[[], int] = _none
         """How many are open; the server's, once there is one."""
+        self._shutdown_told = False
 
     def tell_startup(self, signs: Signs, episode: Episode | None, ended: bool = False) -> None:
         """The boot takes long; `ended`: too long."""
@@ -47,12 +48,21 @@ class LifeWatch:
         self._tell(report.SLOW_STARTUP, signs, episode, stage,
                    logging.CRITICAL if ended else None)
 
-    def tell_shutdown(self, signs: Signs, episode: Episode | None) -> None:
-        """Half of the time for leaving is over."""
+    def tell_shutdown(
+        self, signs: Signs, episode: Episode | None, cut_off: bool = False
+    ) -> None:
+        """Half of the time for leaving is over; `cut_off`: all of it."""
+        self._shutdown_told = True
         assert signs.leaving_since is not None
         stage = Stage("shutdown", round(signs.now - signs.leaving_since, 3),
-                      self._rules.graceful_timeout, connections=self.connections() or None)
+                      self._rules.graceful_timeout, cut_off or None,
+                      connections=self.connections() or None)
         self._tell(report.SLOW_SHUTDOWN, signs, episode, stage)
+
+    def tell_cut_off(self, signs: Signs, episode: Episode | None) -> None:
+        """The worker is to end now, whatever it waits for: say what that is, if nobody has."""
+        if self._heartbeat.phase is not STARTUP and not self._shutdown_told:
+            self.tell_shutdown(signs, episode, cut_off=True)
 
     def _tell(
         self, event: str, signs: Signs, episode: Episode | None, stage: Stage,

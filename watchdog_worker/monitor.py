@@ -41,7 +41,7 @@ class Bell:
 
 
 class Watcher(Protocol):
-    """What the monitor asks and tells, in its thread. Only `look` may not raise."""
+    """What the monitor asks and tells, in its thread. Only `look` and `tend` may not raise."""
 
     def came_late(self) -> None:
         """The monitor was kept from running; `look` comes next. Gives up the GIL nowhere: who
@@ -49,6 +49,9 @@ class Watcher(Protocol):
 
     def look(self, now: float) -> Signs:
         """The signs of this moment."""
+
+    def tend(self, signs: Signs) -> None:
+        """Do what is done with every look."""
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long, or none is."""
@@ -94,20 +97,25 @@ class Monitor(OwnThread):
             before, now = state.episode, self._clock()
             if state.wake_at and now - state.wake_at > LATE_S:
                 self._attempt(self._watcher.came_late)
-            signs = self._watcher.look(now)
+            signs = self._look(now)
             decision = decide(signs, state, self._rules)
             state = decision.state
             self._carry_out(decision, signs, before)
             if decision.actions:
                 # What the actions took is not a pause of the process.
-                after = self._watcher.look(self._clock())
+                after = self._look(self._clock())
                 state = state._replace(
                     wake_at=max(state.wake_at, after.now), reading=after.reading)
             if self._bell.wait(state.wake_at - self._clock()):
                 self._attempt(
-                    self._watcher.rung, self._watcher.look(self._clock()), state.episode)
+                    self._watcher.rung, self._look(self._clock()), state.episode)
                 # At once; if it woke late, that is still to be told.
                 state = state._replace(wake_at=min(state.wake_at, self._clock()))
+
+    def _look(self, now: float) -> Signs:
+        signs = self._watcher.look(now)
+        self._watcher.tend(signs)
+        return signs
 
     def _carry_out(self, decision: Decision, signs: Signs, before: Episode | None) -> None:
         """All actions. One silence is told to its end before another begins."""

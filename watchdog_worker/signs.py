@@ -66,6 +66,8 @@ class Signs(NamedTuple):
     """When the worker was forked, while it boots."""
     leaving_since: float | None = None
     """When it was asked to leave."""
+    drained: bool = False
+    """Its server has ended: the worker itself comes to its end before the arbiter would kill it."""
 
 
 class Episode(NamedTuple):

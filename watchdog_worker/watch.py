@@ -16,7 +16,7 @@ from typing import Any
 from watchdog_worker import doorbell, outlets, report, settings
 from watchdog_worker.capture import Camera, Limits, appcode
 from watchdog_worker.capture.requests import Choice
-from watchdog_worker.deadline import Deadline
+from watchdog_worker.deadline import Deadline, HeartbeatFile
 from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
 from watchdog_worker.diagnosis import diagnose, suspension
 from watchdog_worker.evidence import Evidence
@@ -52,8 +52,9 @@ class Watch:
         self._sinks = outlets.sinks_of(worker, outlets.kept_in(recorder.outbox), self._hook)
         self._signal = cfg.watchdog_dump_signal
         self.in_flight = InFlight(recorder.slots)
+        file = HeartbeatFile(worker)
         self.heartbeat = Heartbeat(
-            settings.beat_interval(cfg), worker.notify, self._cannot_notify,
+            settings.beat_interval(cfg), file.notify, self._cannot_notify,
             drain_s=float(cfg.graceful_timeout), recorder=recorder, in_flight=self.in_flight)
         self.leaving = Leaving(
             worker, arbiter, self.heartbeat, recorder, self._sinks.settle, self._sinks.notice)
@@ -63,20 +64,11 @@ class Watch:
             self.in_flight, self._camera, self._emit, self._sinks.notice,
             slow_requests=cfg.watchdog_slow_request_threshold > 0)
         self._born_at = born_at
-        rules = Rules(
-            stall_threshold=cfg.watchdog_stall_threshold,
-            stall_rate_limit=cfg.watchdog_stall_rate_limit,
-            sample_interval=cfg.watchdog_sample_interval,
-            pre_kill_margin=settings.pre_kill_margin(cfg),
-            slow_request_threshold=cfg.watchdog_slow_request_threshold,
-            startup_threshold=settings.startup_threshold(cfg),
-            startup_timeout=cfg.watchdog_startup_timeout,
-            graceful_timeout=float(cfg.graceful_timeout),
-        )
+        rules = _rules(cfg)
         self._logbook = Logbook(
             recorder, self.in_flight, rules,
             describe=lambda entry: self._camera.request(entry).requests[0], failed=self.failed)
-        self._deadline = Deadline(worker, margin=2 * rules.pre_kill_margin)
+        self._deadline = Deadline(worker, file, margin=2 * rules.pre_kill_margin)
         self._evidence = Evidence(
             self._camera, self.heartbeat, self._deadline, self._timeout, born_at)
         self.life = LifeWatch(
@@ -115,6 +107,7 @@ class Watch:
     def loop_ended(self) -> None:
         """The loop has returned: its silence is no stall any more."""
         self._loop_ended = True
+        self.leaving.loop_has_ended()
         self._sinks.settle(_SETTLE_S)
 
     # What the monitor asks and does, in its thread.
@@ -125,21 +118,32 @@ class Watch:
 
     def look(self, now: float) -> Signs:
         """The signs of this moment, or of the one in which the loop was caught."""
+        if self._loop_ended:
+            self.heartbeat.tell_arbiter(now)
         last_sign = self._evidence.last_sign(now)
-        signs = Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
-                      reading=self._evidence.reading(), oldest_request=self.requests.oldest_began,
-                      leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
-                      last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
-                      beats_late_s=self.heartbeat.late_s,
-                      boot_since=self._booting_since, leaving_since=self.leaving.asked_at)
+        return Signs(now, last_sign, self._deadline.at(now), self._loop_ended,
+                     reading=self._evidence.reading(), oldest_request=self.requests.oldest_began,
+                     leaks=self.requests.leaks(self.heartbeat.phase is SERVING),
+                     last_beat=self.heartbeat.last_beat, gap=self.heartbeat.gap,
+                     beats_late_s=self.heartbeat.late_s,
+                     boot_since=self._booting_since, leaving_since=self.leaving.asked_at,
+                     drained=self.leaving.drained)
+
+    def tend(self, signs: Signs) -> None:
+        """Write down what was seen, and see to it that what is to end does."""
         aborted = self._logbook.aborted
         if aborted and self.leaving.is_false_alarm():
             self._logbook.forget()
             aborted = False
         if not aborted:  # else what was so until then is to stay
             self._logbook.write(signs, self._episode)
-        self.leaving.tend(now, signs.deadline, self._loop_ended, aborted)
-        return signs
+        status = self.leaving.overdue(signs.now, signs.deadline)
+        if status is not None:
+            try:
+                self.life.tell_cut_off(signs, self._episode)
+            finally:
+                self.leaving.force(status)
+        self.leaving.tend(signs.now, aborted)
 
     @property
     def _booting_since(self) -> float | None:
@@ -246,6 +250,19 @@ class Watch:
     def _cannot_notify(self, error: Exception) -> None:
         self._sinks.notice(
             f"watchdog: cannot notify the arbiter: {words(error)}", logging.ERROR)
+
+
+def _rules(cfg: Any) -> Rules:
+    return Rules(
+        stall_threshold=cfg.watchdog_stall_threshold,
+        stall_rate_limit=cfg.watchdog_stall_rate_limit,
+        sample_interval=cfg.watchdog_sample_interval,
+        pre_kill_margin=settings.pre_kill_margin(cfg),
+        slow_request_threshold=cfg.watchdog_slow_request_threshold,
+        startup_threshold=settings.startup_threshold(cfg),
+        startup_timeout=cfg.watchdog_startup_timeout,
+        graceful_timeout=float(cfg.graceful_timeout),
+    )
 
 
 def _camera(cfg: Any, in_flight: InFlight) -> Camera:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from functools import partial
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -200,7 +201,8 @@ def _dumped(seen: Witness, pid: int, function: str) -> Came:
 
 
 def thread(how: str, ground: Ground) -> Came:
-    """A thread that the interpreter waits for: its line is named, and the worker goes."""
+    """A thread that the interpreter waits for, and that never ends: its line is named, and the
+    worker goes, in good order."""
     with draining(ground, how) as server:
         seen = Witness(ground, server)
         pid = int(server.get("/thread")[1])
@@ -208,17 +210,22 @@ def thread(how: str, ground: Ground) -> Came:
             tell(server, how)
         end = seen.end(pid)
         report = seen.told("slow_shutdown")
-        threads = [frame["function"] for each in report.get("threads", ())
-                   for frame in each["frames"]]
-        found = names(report, "holds_the_exit") and "holds_the_exit" in threads
-        return Came(end != "none" and (found or end in ORDERLY) and not _false(seen),
-                    words(end, seen.timed_out and "WORKER TIMEOUT", end not in ORDERLY and
+        found = _names_thread(report)
+        return Came(end == "exit 0" and found and not _false(seen),
+                    words(end, seen.timed_out and "WORKER TIMEOUT",
                           _told(report, found, "holds_the_exit"), _false(seen)))
+
+
+def _names_thread(report: dict[str, Any]) -> bool:
+    threads = [frame["function"] for each in report.get("threads", ())
+               for frame in each["frames"]]
+    return names(report, "holds_the_exit") and "holds_the_exit" in threads
 
 
 def working_thread(how: str, ground: Ground) -> Came:
     """A thread that works on after the loop, for longer than `timeout` and shorter than
-    `graceful_timeout`, gets to its end."""
+    `graceful_timeout`: where the worker recycles by itself, it gets to its end. Where it was told
+    to leave, uvicorn's own dies at once; ours goes soon, and says what that has cut off."""
     with draining(ground, how, LONG_GRACEFUL_S, LIFE_S=str(STREAM_S)) as server:
         seen = Witness(ground, server)
         pid = int(server.get("/thread")[1])
@@ -226,9 +233,10 @@ def working_thread(how: str, ground: Ground) -> Came:
             tell(server, how)
         end = seen.end(pid)
         done = seen.diary.count("thread done", pid) == 1
-        return Came(done and end == "exit 0" and not seen.timed_out,
-                    words("its work is done" if done else "its work is cut off", end,
-                          seen.timed_out and "WORKER TIMEOUT"))
+        told = how != "max_requests" and _names_thread(seen.told("slow_shutdown"))
+        return Came((done or told) and end == "exit 0" and not seen.timed_out,
+                    words("its work is done" if done else "its work is cut off",
+                          told and "which is said", end, seen.timed_out and "WORKER TIMEOUT"))
 
 
 CASES: tuple[Case, ...] = (

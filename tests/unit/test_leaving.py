@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,10 +13,12 @@ from typing import Any, cast
 import pytest
 
 from tests.gunicorn_server import until
+from watchdog_worker import ending
 from watchdog_worker import leaving as room
 from watchdog_worker.leaving import Leaving
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.heartbeat import Heartbeat
+from watchdog_worker.vitals.inflight import InFlight
 from watchdog_worker.vitals.recorder import Recorder
 
 
@@ -41,7 +45,8 @@ class Stage:
         self.kills, self.parent = list[int](), 7
         self.ended, self.raises = threading.Event(), True
         monkeypatch.setattr(room, "monotonic", lambda: self.now)
-        monkeypatch.setattr(room, "_flush", lambda: self.did.append("flush"))
+        monkeypatch.setattr(ending, "monotonic", lambda: self.now)
+        monkeypatch.setattr(ending, "_flush", lambda: self.did.append("flush"))
         monkeypatch.setattr("os.getppid", lambda: self.parent)
         monkeypatch.setattr("os._exit", self._exit)
         monkeypatch.setattr("os.abort", lambda: self._exit(-6))
@@ -53,8 +58,10 @@ class Stage:
         self.worker = SimpleNamespace(
             cfg=self.cfg, ppid=7, alive=True, tmp=self.tmp, notifications=0,
             log=SimpleNamespace(info=lambda text, pid: self.did.append(text)))
-        self.recorder = Recorder()
-        self.heartbeat = Heartbeat(0.5, lambda: None, lambda error: None, recorder=self.recorder)
+        self.recorder, self.in_flight = Recorder(), InFlight()
+        self.heartbeat = Heartbeat(
+            0.5, lambda: None, lambda error: None, recorder=self.recorder,
+            in_flight=self.in_flight)
         self.leaving = Leaving(
             self.worker, "arbiter", self.heartbeat, self.recorder,
             lambda seconds: None, lambda text, level: self.did.append(text))
@@ -83,8 +90,10 @@ class Stage:
 
     def tend(self, at: float, deadline: float | None = None, **seen: bool) -> None:
         self.now = at
-        self.leaving.tend(
-            at, deadline, seen.get("loop_ended", False), seen.get("aborted", False))
+        status = self.leaving.overdue(at, deadline)
+        if status is not None:
+            self.leaving.force(status)
+        self.leaving.tend(at, seen.get("aborted", False))
 
     @property
     def phase(self) -> str:
@@ -152,8 +161,8 @@ def test_abort_runs_both_hooks_once(make: Callable[..., Stage]) -> None:
     """And the recorder knows what the end was."""
     stage = make().serving(silent_s=30.0)
     with pytest.raises(Ended):
-        stage.leaving.end(1, aborted=True)
-    stage.leaving.end(1, aborted=True)
+        stage.leaving._ending.end(1, aborted=True)
+    stage.leaving._ending.end(1, aborted=True)
     assert stage.did == ["worker_abort", "Worker exiting (pid: %s)", "worker_exit", "flush"]
     assert (stage.ends, stage.end, stage.phase) == ([1], "aborted", "serving")
 
@@ -163,7 +172,7 @@ def test_a_core_file_is_left_where_it_is_wanted(make: Callable[..., Stage]) -> N
     stage = make().serving()
     stage.cfg.watchdog_core_dumps = True
     with pytest.raises(Ended):
-        stage.leaving.end(1, aborted=True)
+        stage.leaving._ending.end(1, aborted=True)
     assert (stage.ends, stage.did[0]) == ([-6], "worker_abort")
 
 
@@ -174,7 +183,7 @@ def test_hooks_that_raise_delay_nothing(make: Callable[..., Stage]) -> None:
 
     stage = make(worker_abort=leave, worker_exit=leave).serving()
     with pytest.raises(Ended):
-        stage.leaving.end(1, aborted=True)
+        stage.leaving._ending.end(1, aborted=True)
     assert stage.ends == [1]
     assert [line for line in stage.did if "failed" in line] == [
         "watchdog: worker_abort failed: SystemExit: 5",
@@ -186,7 +195,7 @@ def test_worker_exit_is_not_called_after_gunicorn(make: Callable[..., Stage]) ->
     stage = make().serving()
     stage.tmp.closed = True
     with pytest.raises(Ended):
-        stage.leaving.end(0)
+        stage.leaving._ending.end(0)
     assert stage.did == ["flush"]
 
 
@@ -232,8 +241,11 @@ def test_the_reloader_is_heard(make: Callable[..., Stage]) -> None:
     assert (stage.leaving.asked_at, stage.leaving.quick) == (101.0, True)
 
 
-def test_a_quick_end_is_forced_on_a_silent_loop(make: Callable[..., Stage]) -> None:
-    """One that shows life gets its time: lifespan shutdown may take some."""
+def test_a_quick_end_is_forced_on_a_loop_that_a_request_blocks(
+    make: Callable[..., Stage]
+) -> None:
+    """One that shows life gets its time, and so does what is no request: lifespan shutdown, and
+    gunicorn's hook."""
     stage = make().serving()
     stage.leaving.quit()
     stage.heartbeat.last_sign = 103.0
@@ -241,10 +253,66 @@ def test_a_quick_end_is_forced_on_a_silent_loop(make: Callable[..., Stage]) -> N
     assert stage.kills == []
     stage = make().serving()
     stage.leaving.quit()
-    stage.tend(101.4)
-    assert stage.kills == []
     stage.tend(101.6)
+    assert stage.kills == []
+    stage.in_flight.requests[1] = (100.0, {}, cast(Any, None))
+    stage.tend(101.7)
     assert stage.kills == [signal.SIGQUIT]
+
+
+def test_a_hook_of_gunicorns_is_not_cut_off_by_a_signal(make: Callable[..., Stage]) -> None:
+    """The loop has ended, and the worker is on its way; the graceful timeout is its limit."""
+    stage = make().serving()
+    stage.leaving.terminate()
+    stage.leaving.has_drained()
+    stage.leaving.loop_has_ended()
+    stage.now = 110.0
+    stage.leaving.quit()
+    assert (stage.ends, stage.did) == ([], ["worker_int"])
+    stage.tend(138.9)
+    assert stage.kills == []
+    stage.tend(139.1)
+    assert stage.kills == [signal.SIGQUIT]
+
+
+def test_threads_that_the_interpreter_waits_for_are_left_over(
+    make: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They get two seconds from then on."""
+    stage = make().serving()
+    stage.leaving.terminate()
+    stage.leaving.has_drained()
+    stage.leaving.loop_has_ended()
+    waits = False
+    monkeypatch.setattr(room, "_waits_for_threads", lambda main: waits)
+    stage.tend(110.0)
+    waits = True
+    stage.tend(111.0)
+    stage.tend(112.9)
+    assert stage.kills == []
+    stage.tend(113.1)
+    assert stage.kills == [signal.SIGQUIT]
+
+
+def test_it_is_seen_when_the_interpreter_waits_for_threads() -> None:
+    """A process of its own, which does."""
+    script = (
+        "import sys, threading, time\n"
+        "from watchdog_worker.leaving import _waits_for_threads\n"
+        "main = threading.get_ident()\n"
+        "seen = []\n"
+        "def look():\n"
+        "    seen.append(_waits_for_threads(main))\n"
+        "    ready.set()\n"
+        "    while not _waits_for_threads(main):\n"
+        "        time.sleep(0.01)\n"
+        "    print(seen, flush=True)\n"
+        "ready = threading.Event()\n"
+        "threading.Thread(target=look).start()\n"
+        "ready.wait()\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          timeout=60, check=True)
+    assert done.stdout == "[False]\n"
 
 
 def test_what_the_main_thread_cannot_the_monitor_does(make: Callable[..., Stage]) -> None:
@@ -340,7 +408,7 @@ def test_an_abort_of_somebody_else_is_a_false_alarm(make: Callable[..., Stage]) 
 
 
 def test_what_is_left_over_gets_two_seconds(make: Callable[..., Stage]) -> None:
-    """After a signal; a worker that recycles itself waits for it."""
+    """After a signal; a worker that recycles itself waits for it until it would be killed."""
     stage = make().serving()
     stage.leaving.terminate()
     stage.leaving.has_drained()
@@ -351,8 +419,10 @@ def test_what_is_left_over_gets_two_seconds(make: Callable[..., Stage]) -> None:
     stage = make().serving()
     stage.leaving.ask(by_itself=True)
     stage.leaving.has_drained()
-    stage.tend(110.0)
+    stage.tend(148.0, deadline=150.0)
     assert stage.kills == []
+    stage.tend(149.1, deadline=150.0)
+    assert stage.kills == [signal.SIGQUIT]
 
 
 def test_a_boot_is_left_once(make: Callable[..., Stage]) -> None:

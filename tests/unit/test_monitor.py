@@ -24,6 +24,7 @@ class Script:
         self._again = False
         self.broken = broken
         self.told: list[str] = []
+        self.tended = 0
 
     def came_late(self) -> None:
         self.told.append("LATE")
@@ -37,6 +38,9 @@ class Script:
         except StopIteration:
             raise Over from None
         return self._last
+
+    def tend(self, signs: Signs) -> None:
+        self.tended += 1
 
     def episode_changed(self, episode: Episode | None) -> None:
         self.told.append(f"since {episode.since:g}" if episode else "none")

@@ -36,7 +36,7 @@ class Stage(NamedTuple):
     limit_s: float | None = None
     """What it may take, `watchdog_startup_timeout` or `graceful_timeout`; None: without a limit."""
     ended: bool | None = None
-    """True where that is over, and the worker is ended for it."""
+    """True where the worker is ended for it."""
     holder: str | None = None
     """What it waits for: `import`, `hook` (gunicorn's, before the loop runs), `loop` (it is
     blocked), `lifespan startup`, `lifespan shutdown`, `requests`, `connections`, `task`, `thread`;

@@ -17,7 +17,7 @@ def line(
     else:
         of = f" of {stage.limit_s:g} s" if stage.limit_s is not None else ""
         opening = f"watchdog slow shutdown: {stage.seconds:.1f} s{of} (graceful_timeout) gone"
-        closing = ""
+        closing = "; cut off" if stage.ended else ""
     parts = [opening, _held(stage, snapshot, stall, diagnosis)]
     return ", ".join(filter(None, parts)) + closing
 

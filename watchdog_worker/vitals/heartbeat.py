@@ -118,6 +118,11 @@ class Heartbeat:
         """Shutdown has begun."""
         return self.phase is SHUTDOWN
 
+    @property
+    def has_requests(self) -> bool:
+        """Some are in flight; any thread."""
+        return bool(self._in_flight.requests)
+
     def leave(self) -> None:
         """All is done, and the process is about to end. Any thread."""
         self._recorder.phase(LEFT, monotonic())
