@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -145,18 +146,18 @@ def test_an_endless_stream_does_not_keep_the_old_worker(tmp_path: Path) -> None:
         assert "WORKER TIMEOUT (pid" not in server.log
 
 
-def test_a_drain_that_does_not_end_is_killed_in_the_end(tmp_path: Path) -> None:
-    """A lifespan that waits for ever is notified for until graceful_timeout, then dumped."""
+def test_a_lifespan_that_does_not_end_is_cut_off_in_good_order(tmp_path: Path) -> None:
+    """Before gunicorn's patience ends: it holds no request, and is no reason to kill."""
     with Gunicorn(tmp_path, "life:app", timeout=2, config=DUMPS,
                   environment={"LIFE_SHUTDOWN_WAIT_S": "1000"},
-                  arguments=["--graceful-timeout", "2"]) as server:
+                  arguments=["--graceful-timeout", "4"]) as server:
+        pid = server.worker_pid()
         server.hang_up()
-        server.logged(r"watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER")
-        server.logged(KILL)
-        report = server.report("pre_kill")
-        chains = [group["await_chain"] for group in report["tasks"]["groups"]]
-        assert any(frame["function"] == "lifespan" for chain in chains for frame in chain)
-        assert "diagnosis" not in report
+        server.logged(r"watchdog slow shutdown: .* waiting for lifespan shutdown at .*life\.py")
+        server.logged(rf"Worker exiting \(pid: {pid}\)")
+        until(lambda: server.answering_pid() not in (None, pid))
+        assert re.search(KILL, server.log) is None
+        assert server.reports("pre_kill") == server.reports("post_mortem") == []
 
 
 def alive(pid: int) -> bool:

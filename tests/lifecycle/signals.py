@@ -23,6 +23,15 @@ PATIENT = HOOKS + "graceful_timeout = 25\n"
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGQUIT": signal.SIGQUIT, "SIGINT": signal.SIGINT}
 ASYNCIO = {True: "watchdog_worker.worker.H11Worker", False: "uvicorn_worker.UvicornH11Worker"}
 """The loop beside uvloop, on which signals take another way: whether it is ours."""
+LASTING_S = 3
+"""Longer than a silence that makes a loop a blocked one."""
+SLOW_HOOK = PATIENT + f"""
+import time
+def worker_exit(server, worker):
+    note("hook begins")
+    time.sleep({LASTING_S})
+    note("worker_exit")
+"""
 IN_THE_GAP = HOOKS + """
 import os, signal, time
 def post_fork(server, worker):
@@ -134,6 +143,20 @@ def whole_server(name: str, state: str, ground: Ground) -> Came:
         for client in clients:
             client.close()
         return Came(end == "exit 0" and not wrong, words(end, *wrong))
+
+
+def lasting(name: str, what: str, ground: Ground) -> Came:
+    """What belongs to an orderly end and takes some seconds is not cut off: gunicorn's hook, or a
+    lifespan shutdown that even blocks."""
+    environment = {"LIFE_S": str(LASTING_S), "LIFE_SHUTDOWN": "shutdown_blocks"}
+    with serving(ground, config=SLOW_HOOK if what == "hook" else PATIENT, timeout=60,
+                 environment={} if what == "hook" else environment) as server:
+        seen = Witness(ground, server)
+        pid = server.worker_pid()
+        os.kill(pid, SIGNALS[name])
+        end = seen.end(pid, LASTING_S + SOON_S)
+        wrong = faults(seen, pid, ("worker_exit",))
+        return Came(end == "exit 0" and not wrong, words(ends(end), *wrong))
 
 
 def importing(ground: Ground) -> Came:
@@ -263,6 +286,9 @@ CASES: tuple[Case, ...] = (
       for state in REQUESTS for loop in LOOPS),
     Case("SIGTERM twice", partial(graceful, "worker", "stream", "uvloop", times=2)),
     Case("SIGTERM to master, request in flight", partial(graceful, "master", "stream", "uvloop")),
+    *(Case(f"{name}, {title}", partial(lasting, name, what)) for name in SIGNALS
+      for what, title in (("hook", "worker_exit takes seconds"),
+                          ("lifespan", "lifespan shutdown blocks for seconds"))),
     Case("SIGTERM while importing", importing),
     Case("SIGTERM in the gap after the fork", in_the_gap),
     *(Case(f"{name} {STATES[state]}{_on(loop)}", partial(quick, name, state, loop))
