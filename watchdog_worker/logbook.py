@@ -99,6 +99,7 @@ class Logbook:
             stalls=self.stalls,
             reports=self.reports,
             reports_lost=self._recorder.outbox.lost,
+            raw_from=self._raw.began if self._raw is not None else 0,
         ))
 
     @staticmethod

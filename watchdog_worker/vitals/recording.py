@@ -154,7 +154,12 @@ def blank() -> Recording:
 
 def load(fd: int) -> Recording:
     """Read an open file. Raises OSError and NotARecording; never blocks on a regular file."""
-    return read(_whole(fd), os.pread(fd, RAW_MOST, layout.RAW_AT))
+    data = _whole(fd)
+    _check(data)
+    began = _pulse(data).raw_from
+    if not layout.RAW_AT <= began <= os.fstat(fd).st_size:
+        began = layout.RAW_AT
+    return read(data, os.pread(fd, RAW_MOST, began))
 
 
 def _whole(fd: int) -> bytes:

@@ -102,6 +102,17 @@ def test_a_whole_file_is_read_as_it_was_written(made: Made) -> None:
     assert found.raw == "Timeout (0:00:01)!\nkäse\n"
 
 
+@pytest.mark.parametrize("raw_from, raw", [
+    (layout.RAW_AT + 4, "new\n"), (layout.RAW_AT + 8, ""), (layout.RAW_AT, "old\nnew\n"),
+    (0, "old\nnew\n"), (layout.RAW_AT + 9, "old\nnew\n"), (2 ** 53 - 1, "old\nnew\n"),
+])
+def test_raw_stacks_that_are_forgotten_are_not_read(made: Made, raw_from: int, raw: str) -> None:
+    """Those of a time that is over; a place that cannot be is not believed."""
+    made.recorder.pulse(Pulse(*PULSE)._replace(raw_from=raw_from))
+    made.overwrite(layout.RAW_AT, b"old\nnew\n")
+    assert read(made).raw == raw
+
+
 def test_a_worker_that_never_wrote_is_not_known(tmp_path: Path) -> None:
     """Only what the arbiter has put into the file is there."""
     made = Made(tmp_path)
