@@ -289,7 +289,7 @@ class Leaving:
             self._call("worker_abort", self._worker)
         self._settle(_SETTLE_S)
         if not self._gunicorn_has_ended_it:
-            self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
+            self._notice(f"Worker exiting (pid: {os.getpid()})", logging.INFO)
             self._call("worker_exit", self._arbiter, self._worker)
         self._settle(_SETTLE_S)
         _flush()

@@ -7,7 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from tests.gunicorn_server import Gunicorn, until
+import pytest
+
+from tests.gunicorn_server import Gunicorn, drained, until
 from tests.stall_case import KILL
 
 HANGS = """
@@ -68,11 +70,42 @@ def test_abort_is_seen_to_under_pythonfaulthandler(tmp_path: Path) -> None:
         server.send("/block?s=60").close()
         server.logged(KILL)
         server.logged(rf"aborted {pid}$")
-        death = server.report("post_mortem")["death"]
+        told = server.report("post_mortem")
+        death = told["death"]
         raw = death["raw_stacks"]
     assert (death["exit_code"], death["signal"]) == (1, "SIGABRT")
     assert "Fatal Python error: Aborted" in raw
+    assert not any("cut off" in line for line in told["diagnosis"]["evidence"])
     assert server.log.count("aborted") == 1
+
+
+HOOKED = """
+def ran(hook):
+    with open("ran", "a") as file:
+        file.write(hook + "\\n")
+def worker_abort(worker):
+    ran("worker_abort")
+def worker_exit(server, worker):
+    ran("worker_exit")
+"""
+
+
+@pytest.mark.parametrize("holder", ["loop", "thread"])
+def test_the_hooks_run_where_the_log_is_full_and_blocked(tmp_path: Path, holder: str) -> None:
+    """A thread stands in the log, whose locks it holds: nothing of ours waits for them."""
+    fifo, ran = tmp_path / "log", tmp_path / "ran"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with Gunicorn(tmp_path, "life:app", timeout=2, config=HOOKED,
+                      arguments=["--error-logfile", str(fifo)]) as server:
+            pid = server.worker_pid()
+            drained(reader)
+            server.send(f"/flood_log?lines=200&{holder}=1").close()
+            until(lambda: not Path(f"/proc/{pid}").exists())
+            assert ran.read_text().split() == ["worker_abort", "worker_exit"]
+    finally:
+        os.close(reader)
 
 
 WRAPS = """
