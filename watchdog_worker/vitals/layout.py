@@ -28,10 +28,10 @@ VERSION = 3
 PREFIX, SUFFIX = "watchdog-", ".vitals"
 """Of a file's name; the middle is random."""
 
-IDENTITY = Struct("<8sH6xqqqdddddd16s128s128s64s")
+IDENTITY = Struct("<8sH6xqqqddddddd16s128s128s64s")
 """Magic, version; pid of the arbiter, number of the worker, uid that it runs as; when the file
-was made (wall, monotonic); timeout, graceful timeout, interval of the heartbeat, stall threshold;
-the boot's id; application, versions, host."""
+was made (wall, monotonic); timeout, graceful timeout, interval of the heartbeat, stall and
+startup threshold; the boot's id; application, versions, host."""
 IDENTITY_AT = 0
 
 BOOT = Struct("<qQQd")

@@ -34,6 +34,7 @@ class Identity(NamedTuple):
     graceful_timeout: float
     beat_interval: float
     stall_threshold: float
+    startup_threshold: float
     boot_id: bytes
     app: str
     versions: str
@@ -175,8 +176,8 @@ def _packed(identity: Identity) -> bytes:
     return layout.IDENTITY.pack(
         layout.MAGIC, layout.VERSION, os.getpid(), identity.age, identity.uid,
         time.time(), monotonic(), identity.timeout, identity.graceful_timeout,
-        identity.beat_interval, identity.stall_threshold, identity.boot_id,
-        *(text.encode("utf-8", "replace") for text in (
+        identity.beat_interval, identity.stall_threshold, identity.startup_threshold,
+        identity.boot_id, *(text.encode("utf-8", "replace") for text in (
             identity.app, identity.versions, identity.host)))
 
 
