@@ -314,6 +314,7 @@ class Leaving:
             self._notice(f"watchdog: {hook} failed: {words(error)}", logging.ERROR)
 
     def _exit(self) -> None:
+        self._recorder.clear_away()
         os._exit(self.status)
 
 
