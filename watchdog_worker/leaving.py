@@ -21,7 +21,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
 
-from watchdog_worker.ownthread import OwnThread, words
+from watchdog_worker.ownthread import Leave, OwnThread, words
 from watchdog_worker.vitals.heartbeat import STARTUP, Heartbeat
 from watchdog_worker.vitals.recorder import Recorder
 
@@ -175,7 +175,7 @@ class Leaving:
             return  # it is on its way
         self._gone = True
         self._mark(status)
-        raise SystemExit(status)
+        raise Leave(status)
 
     def _mark(self, status: int, aborted: bool = False) -> None:
         """For those who come after us: this end is no accident."""

@@ -123,6 +123,45 @@ from life import app
 """
 
 
+SLOW_HOOKS = """
+import contextvars, os, time
+variable = contextvars.ContextVar("variable")
+def hook(*given):
+    pass
+if os.path.exists("hang"):
+    print("importing", flush=True)
+    try:
+        time.sleep(3600)
+    except BaseException:
+        if {wraps}:
+            raise ImportError("could not be loaded")
+        raise
+"""
+
+
+@pytest.mark.parametrize("setting", [
+    "watchdog_on_report = 'hooks:hook'", "watchdog_on_request_end = 'hooks:hook'",
+    "watchdog_contextvars = {'hooks:variable': None}"])
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_boot_that_is_left_while_a_hook_is_imported(
+    tmp_path: Path, setting: str, wraps: bool
+) -> None:
+    """Nothing is wrong with the hook, and nothing is said to be."""
+    (tmp_path / "hooks.py").write_text(SLOW_HOOKS.format(wraps=wraps))
+    with Gunicorn(tmp_path, "life:app", config=setting + "\n") as server:
+        serving = server.worker_pid()
+        (tmp_path / "hang").touch()
+        server.process.send_signal(signal.SIGTTIN)
+        server.logged("^importing")
+        booting = int(re.findall(r"Booting worker with pid: (\d+)", server.log)[1])
+        (tmp_path / "hang").unlink()
+        os.kill(booting, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{booting}").exists(), what="the booting worker to go")
+        until(lambda: len(re.findall("Booting worker", server.log)) > 2, what="another worker")
+        assert Path(f"/proc/{serving}").exists() and server.process.poll() is None
+    assert "cannot import" not in server.log and "ERROR" not in server.log
+
+
 def test_a_boot_that_is_left_never_looks_like_one_that_failed(tmp_path: Path) -> None:
     """The application makes an error of its own of the exception that ends it: gunicorn would take
     that for a boot that cannot succeed, and end the workers that serve."""
