@@ -106,7 +106,7 @@ LEAVES = "from watchdog_worker.ownthread import Leave\n"
 @pytest.mark.parametrize("name, text, left", [
     ("exits", "raise SystemExit(5)", False),
     ("leaves", LEAVES + "raise Leave(0)", True),
-    ("wraps", LEAVES + "try: raise Leave(0)\nexcept BaseException: raise ValueError from None", True),
+    ("wraps", LEAVES + "try: raise Leave(0)\nexcept BaseException: raise ValueError", True),
 ])
 def test_an_import_that_ends_is_an_error_unless_we_have_ended_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, left: bool
