@@ -19,7 +19,7 @@ from watchdog_worker.plainform import to_plain
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.recording import KeptReport, NotARecording, Recording, load
 
-BOOT = layout.PHASES[0]
+BOOT, STARTUP = layout.PHASES[:2]
 _BLOCKED_S = 1.0
 """Silent for longer is blocked where the setting for it is 0."""
 _LOOK_OVERDUE_S = 1.5
@@ -76,6 +76,9 @@ class WorkerState(NamedTuple):
     """How late the next beat is now."""
     blocked_s: float | None
     """For how long the loop has shown no life, where that is too long."""
+    booting_s: float | None
+    """For how long it has been booting, where that is longer than its watchdog_startup_threshold.
+    """
     gil_held: bool | None
     stopped: bool
     blocked_by: str | None
@@ -166,6 +169,7 @@ def state(recording: Recording, held: bool, kernel: Kernel, now: float) -> Worke
         lag_s=_since(recording.last_beat + recording.beat_interval, now)
         if running and recording.last_beat else None,
         blocked_s=blocked_s,
+        booting_s=_booting_s(recording, now) if running else None,
         gil_held=_gil_held(recording, blocked_s, kernel, now) if running else None,
         stopped=running and kernel.state in _STOPPED,
         blocked_by=_blocked_by(recording) if blocked_s is not None else None,
@@ -189,6 +193,12 @@ def _blocked_s(recording: Recording, now: float) -> float | None:
         return None
     silent_s = _since(recording.last_sign, now)
     return silent_s if silent_s > (recording.stall_threshold or _BLOCKED_S) else None
+
+
+def _booting_s(recording: Recording, now: float) -> float | None:
+    booting_s = _since(recording.booted, now)
+    late = 0 < recording.startup_threshold < booting_s
+    return booting_s if late and recording.phase in (BOOT, STARTUP) else None
 
 
 def _gil_held(

@@ -60,13 +60,13 @@ class Ending:
             self.call("worker_abort", self._worker)
         self._settle(_SETTLE_S)
         if not self.gunicorn_has_ended:
-            self._worker.log.info("Worker exiting (pid: %s)", os.getpid())
+            self._notice(f"Worker exiting (pid: {os.getpid()})", logging.INFO)
             self.call("worker_exit", self._arbiter, self._worker)
         self._settle(_SETTLE_S)
         _flush()
         if aborted and self._worker.cfg.watchdog_core_dumps:
             os.abort()
-        os._exit(status)
+        self._exit()
 
     def elsewhere(self, status: int, aborted: bool = False) -> None:
         """The same in a thread of its own, as hooks may hang. Monitor thread."""
@@ -75,7 +75,11 @@ class Ending:
     def cut_off(self, now: float) -> None:
         """End it without what has taken too long. Monitor thread, with every look."""
         if self._since is not None and now - self._since > _END_S:
-            os._exit(self._status)
+            self._exit()
+
+    def _exit(self) -> None:
+        self._recorder.clear_away()
+        os._exit(self._status)
 
     @property
     def gunicorn_has_ended(self) -> bool:

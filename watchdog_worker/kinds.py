@@ -16,12 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from watchdog_worker.ownthread import words
+from watchdog_worker.ownthread import Leave, words
 
 _NONE = {"", "none", "null"}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 _MOST = 1_000_000
+_ERRORS_MOST = 100
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -261,7 +262,7 @@ class Factories(Kind):
 
 
 def imported(path: str) -> Any:
-    """What `"pkg.mod:name"` stands for. Raises InvalidValue."""
+    """What `"pkg.mod:name"` stands for. Raises InvalidValue, and Leave where a signal has come."""
     module, _, attributes = path.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -270,9 +271,21 @@ def imported(path: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an import runs foreign code, which may call sys.exit
+        leave = _leave_behind(error)
+        if leave is not None:
+            raise leave
         reason = " ".join(words(error).split())
         raise InvalidValue(f"cannot import {path!r}: {reason}") from None
     return found
+
+
+def _leave_behind(error: BaseException | None) -> Leave | None:
+    """What was raised to leave, also where it has become another error on its way."""
+    for _ in range(_ERRORS_MOST):
+        if error is None or isinstance(error, Leave):
+            return error
+        error = error.__context__
+    return None
 
 
 def _is_lazy(function: object) -> bool:

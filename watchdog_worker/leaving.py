@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from watchdog_worker import overdue
 from watchdog_worker.ending import Ending
 from watchdog_worker.overdue import UNHEARD_S, WayOut
+from watchdog_worker.ownthread import Leave
 from watchdog_worker.vitals.heartbeat import STARTUP, Heartbeat
 from watchdog_worker.vitals.recorder import Recorder
 
@@ -180,7 +181,7 @@ class Leaving:
             return  # it is on its way
         self._gone = True
         self._ending.mark(status)
-        raise SystemExit(status)
+        raise Leave(status)
 
     def _on_term(self, number: int, frame: object) -> None:
         self.terminate()

@@ -87,18 +87,28 @@ class Logbook:
             self._raw.tend(now, signs.deadline)
         used = resource.getrusage(resource.RUSAGE_SELF)  # as the arbiter will ask when it is dead
         blocked = episode is not None and now - episode.since > self._threshold
-        self._recorder.pulse(self._figures._replace(
+        figures = self._figures
+        # Built anew, as in signs.State: CPython would keep 2,000 tuples that `_replace` has freed.
+        self._recorder.pulse(Pulse(
             at=now,
             wall=time.time(),
             last_sign=signs.last_sign or 0.0,
             blocked_since=episode.since if episode is not None and blocked else 0.0,
             timer_due=(self._raw.due or 0.0) if self._raw is not None else 0.0,
             cpu_s=used.ru_utime + used.ru_stime,
+            figures_at=figures.figures_at,
             switches=used.ru_nvcsw,
+            rss_bytes=figures.rss_bytes,
+            memory_limit_bytes=figures.memory_limit_bytes,
+            memory_bytes=figures.memory_bytes,
+            group_oom_kills=figures.group_oom_kills,
+            machine_oom_kills=figures.machine_oom_kills,
+            group=figures.group,
             threads=len(threading._active),  # type: ignore[attr-defined]
             stalls=self.stalls,
             reports=self.reports,
             reports_lost=self._recorder.outbox.lost,
+            raw_from=self._raw.began if self._raw is not None else 0,
         ))
 
     @staticmethod

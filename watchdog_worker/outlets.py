@@ -5,8 +5,8 @@ Built before anything is to be told; the threads begin with `Sinks.start`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from watchdog_worker import kinds, report, settings
@@ -65,7 +65,9 @@ class UsersHook:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        self._resolve = lru_cache(maxsize=1)(self._resolved)
+        self._once = threading.Lock()
+        self._resolved = False
+        self._hook: Callable[[Any, dict[str, Any]], object] | None = None
 
     def resolve(self) -> None:
         """Import it now; what is wrong with it is said in the log."""
@@ -76,7 +78,15 @@ class UsersHook:
         if hook is not None:
             hook(self._worker, told.to_dict())
 
-    def _resolved(self) -> Callable[[Any, dict[str, Any]], object] | None:
+    def _resolve(self) -> Callable[[Any, dict[str, Any]], object] | None:
+        """Once, whichever thread comes first: the other waits for it, as for any import."""
+        with self._once:
+            if not self._resolved:
+                self._hook = self._imported()
+                self._resolved = True
+            return self._hook
+
+    def _imported(self) -> Callable[[Any, dict[str, Any]], object] | None:
         try:
             return settings.ON_REPORT.resolve(self._worker.cfg.watchdog_on_report)
         except kinds.InvalidValue as error:

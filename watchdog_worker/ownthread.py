@@ -1,4 +1,4 @@
-"""Threads of our own, and what they say of errors. Known to every room, knows none."""
+"""Threads and exceptions of our own, and errors in words. Known to every room, knows none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ class OwnThread(threading.Thread):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
+
+
+class Leave(SystemExit):
+    """Raised by a signal handler of ours, to leave a boot: no failure of what it comes out of."""
 
 
 def words(error: BaseException) -> str:

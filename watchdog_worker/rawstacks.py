@@ -9,6 +9,7 @@ is one such timer in a process.
 from __future__ import annotations
 
 import faulthandler
+import mmap
 import os
 import signal
 import threading
@@ -19,7 +20,11 @@ from watchdog_worker.vitals import layout
 _THREADS_MOST = 90
 """faulthandler writes a hundred threads at most, the newest first: the loop's would be cut off."""
 _STANDARD_ERROR = 2
-_ABORTED = b"Fatal Python error: Aborted"
+_FATAL_TITLE = b"Fatal Python error: "
+"""In one write: whole lines hold it whole."""
+_ABORTED = _FATAL_TITLE + b"Aborted"
+_FORGOTTEN_MOST = 32 * 2 ** 20
+"""Place in the file, and memory where it cannot be given back; the timer rests from then on."""
 _FATAL = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 
 
@@ -34,6 +39,8 @@ class RawStacks:
         self._all_threads = True
         self._due: float | None = None
         self._spoken_for: float | None = None
+        self._began = layout.RAW_AT
+        self._looked_to = self._doubted_to = self._began
         # Held across a fork too: a child of a process whose timer is armed would wait for the
         # timer's thread when it exits, which it has not got, for ever. Reentrant, as a signal
         # handler may fork in the middle of a fork.
@@ -44,6 +51,11 @@ class RawStacks:
     def due(self) -> float | None:
         """When the timer will write (monotonic), None while it is not armed."""
         return self._due
+
+    @property
+    def began(self) -> int:
+        """Where in the file what is not forgotten begins."""
+        return self._began
 
     def take(self, preloaded: bool) -> None:
         """Take over the fatal signals, where nobody else has them. Main thread, before the
@@ -82,10 +94,11 @@ class RawStacks:
             self._disarm()
         elif deadline != self._spoken_for:
             wanted = deadline - self._before_deadline
-            if wanted <= now:
+            if wanted <= now or self._began > layout.RAW_AT + _FORGOTTEN_MOST:
                 return  # too late; what it has written is all that will be known
             if self._due is None or self._due - now < (wanted - now) / 2:
-                self.forget()
+                self._disarm()  # it may be writing right now; this waits for it
+                self._forget_timer()
                 self._arm(now, wanted)
 
     def rest(self, deadline: float | None) -> None:
@@ -99,11 +112,45 @@ class RawStacks:
     @property
     def aborted(self) -> bool:
         """Whether SIGABRT has come. Monitor thread."""
+        return _ABORTED in self._written()
+
+    def forget(self) -> None:
+        """What `aborted` has seen is of no account; what came after that is. Monitor thread."""
+        self._begin_at(self._looked_to)
+
+    def _written(self) -> bytes:
+        """What is not forgotten."""
         try:
-            written = os.fstat(self._fd).st_size - layout.RAW_AT
-            return written > 0 and _ABORTED in os.pread(self._fd, written, layout.RAW_AT)
+            size = os.fstat(self._fd).st_size - self._began
+            text = os.pread(self._fd, size, self._began) if size > 0 else b""
         except OSError:
-            return False
+            text = b""
+        self._looked_to = self._began + len(text)
+        return text
+
+    def _forget_timer(self) -> None:
+        """Whatever has kept the monitor from running is over, and what was written of it.
+
+        Not the stacks of a signal that ends us right now: a text that may be theirs goes when it
+        was there the last time as well, and we live (something that we have forked in C has died).
+        """
+        text = self._written()
+        if _FATAL_TITLE in text or not text.endswith(b"\n"):
+            until, self._doubted_to = self._doubted_to, self._looked_to
+        else:
+            until = self._looked_to
+        self._begin_at(until)
+
+    def _begin_at(self, until: int) -> None:
+        """Readers begin here. The file is not cut: in C, somebody may be writing to its end."""
+        before, self._began = self._began, max(self._began, until)
+        first, last = (at - at % mmap.ALLOCATIONGRANULARITY for at in (before, self._began))
+        if last > first and hasattr(mmap, "MADV_REMOVE"):
+            try:
+                with mmap.mmap(self._fd, last - first, offset=first) as forgotten:
+                    forgotten.madvise(mmap.MADV_REMOVE)  # gives back the memory, moves nothing
+            except OSError:  # not on this file system
+                pass
 
     def _arm(self, now: float, due: float) -> None:
         with self._arming:
@@ -124,12 +171,6 @@ class RawStacks:
         if few is not self._all_threads and self._own:
             self._all_threads = few
             faulthandler.enable(file=self._fd, all_threads=few)
-
-    def forget(self) -> None:
-        """Whatever has kept the monitor from running is over, and what was written of it."""
-        if os.fstat(self._fd).st_size > layout.RAW_AT:
-            os.ftruncate(self._fd, layout.RAW_AT)
-            os.lseek(self._fd, layout.RAW_AT, os.SEEK_SET)
 
     def before_fork(self) -> None:
         """In the thread that forks. The monitor arms it again at its next look."""

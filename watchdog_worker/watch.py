@@ -44,7 +44,7 @@ class Watch:
         self._worker = worker
         self._timeout = float(cfg.timeout)
         self._identity = report.Identity(os.getpid(), worker.age, report.app_name(worker))
-        recorder = Recorder(worker.recorder_file)
+        self._recorder = recorder = Recorder(worker.recorder_file)
         self._episode: Episode | None = None
         self._loop_ended = False
         self._hurry = Hurry()
@@ -84,6 +84,7 @@ class Watch:
         self._camera.start()
         self._monitor.start()
         self.leaving.install()
+        atexit.register(self._recorder.clear_away)
         atexit.register(self.leaving.deafen)
 
     def settle_in(self) -> None:

@@ -122,9 +122,16 @@ async def on_hold_log_lock(query: dict[str, str], send: Any) -> int:
 
 
 async def on_flood_log(query: dict[str, str], send: Any) -> int:
-    """Log until the pipe behind the log is full, and block there."""
-    for at in range(int(query["lines"])):
-        logging.getLogger("gunicorn.error").info("flood %d %s", at, "x" * 1000)
+    """Log until the pipe behind the log is full, and block there; or have a thread do so, and
+    block elsewhere."""
+    def flood() -> None:
+        for at in range(int(query["lines"])):
+            logging.getLogger("gunicorn.error").info("flood %d %s", at, "x" * 1000)
+
+    if "thread" in query:
+        threading.Thread(target=flood, daemon=True).start()
+        time.sleep(3600)
+    flood()
     return 1
 
 

@@ -25,8 +25,8 @@ _PULSE = layout.Pulse(
     0xDEADBEEF, 12, 3, 4, 0)
 _IDENTITY = Identity(
     age=3, uid=os.geteuid(), gid=os.getegid(), timeout=30.0, graceful_timeout=30.0,
-    beat_interval=0.5, stall_threshold=1.0, boot_id=bytes(range(16)), app="shop.main:app",
-    versions="CPython 3.11.7, gunicorn 27.0.1", host="web-1")
+    beat_interval=0.5, stall_threshold=1.0, startup_threshold=30.0, boot_id=bytes(range(16)),
+    app="shop.main:app", versions="CPython 3.11.7, gunicorn 27.0.1", host="web-1")
 _LONG_THREADS = 50
 
 

@@ -7,7 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from tests.gunicorn_server import Gunicorn, until
+import pytest
+
+from tests.gunicorn_server import Gunicorn, drained, until
 from tests.stall_case import KILL
 
 HANGS = """
@@ -68,11 +70,42 @@ def test_abort_is_seen_to_under_pythonfaulthandler(tmp_path: Path) -> None:
         server.send("/block?s=60").close()
         server.logged(KILL)
         server.logged(rf"aborted {pid}$")
-        death = server.report("post_mortem")["death"]
+        told = server.report("post_mortem")
+        death = told["death"]
         raw = death["raw_stacks"]
     assert (death["exit_code"], death["signal"]) == (1, "SIGABRT")
     assert "Fatal Python error: Aborted" in raw
+    assert not any("cut off" in line for line in told["diagnosis"]["evidence"])
     assert server.log.count("aborted") == 1
+
+
+HOOKED = """
+def ran(hook):
+    with open("ran", "a") as file:
+        file.write(hook + "\\n")
+def worker_abort(worker):
+    ran("worker_abort")
+def worker_exit(server, worker):
+    ran("worker_exit")
+"""
+
+
+@pytest.mark.parametrize("holder", ["loop", "thread"])
+def test_the_hooks_run_where_the_log_is_full_and_blocked(tmp_path: Path, holder: str) -> None:
+    """A thread stands in the log, whose locks it holds: nothing of ours waits for them."""
+    fifo, ran = tmp_path / "log", tmp_path / "ran"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with Gunicorn(tmp_path, "life:app", timeout=2, config=HOOKED,
+                      arguments=["--error-logfile", str(fifo)]) as server:
+            pid = server.worker_pid()
+            drained(reader)
+            server.send(f"/flood_log?lines=200&{holder}=1").close()
+            until(lambda: not Path(f"/proc/{pid}").exists())
+            assert ran.read_text().split() == ["worker_abort", "worker_exit"]
+    finally:
+        os.close(reader)
 
 
 WRAPS = """
@@ -88,6 +121,45 @@ except BaseException as error:
     raise RuntimeError("could not be loaded") from error
 from life import app
 """
+
+
+SLOW_HOOKS = """
+import contextvars, os, time
+variable = contextvars.ContextVar("variable")
+def hook(*given):
+    pass
+if os.path.exists("hang"):
+    print("importing", flush=True)
+    try:
+        time.sleep(3600)
+    except BaseException:
+        if {wraps}:
+            raise ImportError("could not be loaded")
+        raise
+"""
+
+
+@pytest.mark.parametrize("setting", [
+    "watchdog_on_report = 'hooks:hook'", "watchdog_on_request_end = 'hooks:hook'",
+    "watchdog_contextvars = {'hooks:variable': None}"])
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_boot_that_is_left_while_a_hook_is_imported(
+    tmp_path: Path, setting: str, wraps: bool
+) -> None:
+    """Nothing is wrong with the hook, and nothing is said to be."""
+    (tmp_path / "hooks.py").write_text(SLOW_HOOKS.format(wraps=wraps))
+    with Gunicorn(tmp_path, "life:app", config=setting + "\n") as server:
+        serving = server.worker_pid()
+        (tmp_path / "hang").touch()
+        server.process.send_signal(signal.SIGTTIN)
+        server.logged("^importing")
+        booting = int(re.findall(r"Booting worker with pid: (\d+)", server.log)[1])
+        (tmp_path / "hang").unlink()
+        os.kill(booting, signal.SIGTERM)
+        until(lambda: not Path(f"/proc/{booting}").exists(), what="the booting worker to go")
+        until(lambda: len(re.findall("Booting worker", server.log)) > 2, what="another worker")
+        assert Path(f"/proc/{serving}").exists() and server.process.poll() is None
+    assert "cannot import" not in server.log and "ERROR" not in server.log
 
 
 def test_a_boot_that_is_left_never_looks_like_one_that_failed(tmp_path: Path) -> None:

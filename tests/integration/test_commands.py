@@ -20,7 +20,7 @@ from tests.gunicorn_server import ROOT, Gunicorn, until
 from tests.unit.recorders import Made
 from watchdog_worker.vitals import layout
 
-HEALTHY, BLOCKED, USAGE, NONE_ALIVE = 0, 1, 2, 3
+HEALTHY, BLOCKED, USAGE, NONE_ALIVE, NOT_READY = 0, 1, 2, 3, 4
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +75,7 @@ def test_a_healthy_worker(tmp_path: Path, run_dir: Path) -> None:
         pid = server.worker_pid()
         with server.send("/stream?s=50"):
             worker = until(lambda: [each for each in listed(run_dir) if each["in_flight"]])[0]
-            text, checked = ps(run_dir), check(run_dir)
+            text, checked, ready = ps(run_dir), check(run_dir), check(run_dir, "--ready")
     assert (worker["pid"], worker["arbiter_pid"]) == (pid, server.process.pid)
     assert (worker["phase"], worker["alive"], worker["app"]) == ("serving", True, "life:app")
     assert (worker["stopped"], worker["gil_held"]) == (False, False)
@@ -89,7 +89,7 @@ def test_a_healthy_worker(tmp_path: Path, run_dir: Path) -> None:
         "PID", "MASTER", "PHASE", "LAG", "BLOCKED", "REQUESTS", "OLDEST", "RSS", "UPTIME", "APP"]
     assert row.split()[:3] == [str(pid), str(server.process.pid), "serving"]
     assert "GET /stream " in row and row.endswith("life:app")
-    assert checked == (HEALTHY, "healthy: 1 worker alive (1 serving)\n")
+    assert checked == ready == (HEALTHY, "healthy: 1 worker alive (1 serving)\n")
 
 
 def test_a_blocked_worker(tmp_path: Path, run_dir: Path) -> None:
@@ -141,15 +141,35 @@ def test_a_stopped_worker(tmp_path: Path, run_dir: Path) -> None:
 
 
 def test_a_worker_that_boots(tmp_path: Path, run_dir: Path) -> None:
-    """However long it takes, it is alive and not blocked for `check`."""
+    """It is alive and not blocked for `check`, and not ready; within its threshold, that is all."""
     with gunicorn(tmp_path, environment={"LIFE_STARTUP_S": "50"}, wait=False) as server:
         worker = until(lambda: [
             each for each in listed(run_dir) if each.get("blocked_s", 0) > 2])[0]
-        checked = check(run_dir, "--blocked-for", "0.1")
+        text, checked = ps(run_dir), check(run_dir, "--blocked-for", "0.1")
+        unready = check(run_dir, "--ready")
         assert server.process.poll() is None
-    assert worker["phase"] == "startup"
+    assert worker["phase"] == "startup" and "booting_s" not in worker
+    assert text.splitlines()[1].split()[2] == "startup"
+    assert unready[0] == NOT_READY
+    assert unready[1].startswith("not ready: 1 worker alive (1 startup), silent for up to ")
     assert checked[0] == HEALTHY
     assert checked[1].startswith("healthy: 1 worker alive (1 startup), silent for up to ")
+
+
+@pytest.mark.parametrize("where", ["post_fork(server, worker)", "post_worker_init(worker)"])
+def test_a_worker_whose_boot_hangs(tmp_path: Path, run_dir: Path, where: str) -> None:
+    """It is told as one that boots for too long; `check` ends no container for that."""
+    config = f"watchdog_startup_threshold = 0.5\ndef {where}:\n    import time\n    time.sleep(99)"
+    with gunicorn(tmp_path, config, wait=False):
+        worker = until(lambda: [each for each in listed(run_dir) if "booting_s" in each])[0]
+        text, checked, unready = ps(run_dir), check(run_dir), check(run_dir, "--ready")
+    assert worker["booting_s"] > 0.5
+    _, row, detail = text.splitlines()
+    assert re.search(r"^ *\d+ +\d+ +booting \d+\.\d s ", row)
+    assert "longer than watchdog_startup_threshold" in detail
+    said = r": 1 worker alive \(1 boot\).*; 1 booting for up to \d+\.\d s, longer than watchdog_"
+    assert checked[0] == HEALTHY and re.match("healthy" + said, checked[1])
+    assert unready[0] == NOT_READY and re.match("not ready" + said, unready[1])
 
 
 def test_a_dead_worker_whose_master_lives(tmp_path: Path, run_dir: Path) -> None:

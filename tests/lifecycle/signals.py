@@ -267,6 +267,7 @@ def orphaned(state: str, ground: Ground) -> Came:
             wrong.append("the answer is cut off")
         if gone:
             wrong += faults(seen, pid, ("worker_exit",), shut_down=state in ("idle", "request"))
+            wrong += ["leaves its recorder behind"] if any(server.recorders.glob("*")) else []
         if state == "blocked" and gone:  # it is told of, as at any kill
             wrong = [each for each in wrong if each != "pre_kill told"]
         for client in clients:

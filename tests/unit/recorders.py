@@ -12,8 +12,8 @@ from watchdog_worker.vitals.slots import write
 
 IDENTITY = Identity(
     age=3, uid=os.geteuid(), gid=os.getegid(), timeout=30.0, graceful_timeout=30.0,
-    beat_interval=0.5, stall_threshold=1.0, boot_id=bytes(16), app="shop:app",
-    versions="watchdog-worker 1", host="web-1")
+    beat_interval=0.5, stall_threshold=1.0, startup_threshold=45.0, boot_id=bytes(16),
+    app="shop:app", versions="watchdog-worker 1", host="web-1")
 
 
 class Made:

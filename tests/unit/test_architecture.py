@@ -47,7 +47,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "birth": set(),
     "overdue": set(),
     "ending": {"ownthread", "vitals"},
-    "leaving": {"ending", "overdue", "vitals"},
+    "leaving": {"ending", "overdue", "ownthread", "vitals"},
     "server": {"vitals", "watch"},
     "worker": {"settings", "plan", "watch", "vitals", "postmortem", "ownthread", "birth",
                "server"},

@@ -57,8 +57,8 @@ def test_a_healthy_worker(tmp_path: Path) -> None:
     worker = seen(made)
     assert worker == WorkerState(
         pid=os.getpid(), arbiter_pid=os.getpid(), age=3, app="shop:app", phase="serving",
-        alive=True, held=True, orphaned=False, lag_s=0.0, blocked_s=None, gil_held=False,
-        stopped=False, blocked_by=None, in_flight=1,
+        alive=True, held=True, orphaned=False, lag_s=0.0, blocked_s=None, booting_s=None,
+        gil_held=False, stopped=False, blocked_by=None, in_flight=1,
         oldest_request=OldestRequest("GET", "/cart", 0.1),
         rss_bytes=2 ** 20, timeout_s=30.0, kill_in_s=29.8, uptime_s=600.0,
         versions="watchdog-worker 1")
@@ -93,6 +93,20 @@ def test_what_is_blocked(
     """Silent for longer than the threshold, or than a second where that is switched off."""
     made = Made(tmp_path, stall_threshold=threshold).serve(NOW - silent_s)
     assert (seen(made).blocked_s is not None) is blocked
+
+
+@pytest.mark.parametrize("phase, threshold, booting_s", [
+    ("boot", 45.0, 60.0), ("startup", 45.0, 60.0), ("startup", 61.0, None), ("boot", 0.0, None),
+    ("serving", 45.0, None), ("shutdown", 45.0, None)])
+def test_a_boot_that_takes_too_long(
+    tmp_path: Path, phase: str, threshold: float, booting_s: float | None
+) -> None:
+    """Longer than its threshold; 0 means that it may take any time."""
+    made = Made(tmp_path, startup_threshold=threshold)
+    made.recorder.phase(phase, NOW - 59.0)
+    assert state(loaded(made)._replace(booted=NOW - 60.0), True, SLEEPS, NOW).booting_s == booting_s
+    dead = state(loaded(made)._replace(booted=NOW - 60.0), True, Kernel("X"), NOW)
+    assert dead.booting_s is None
 
 
 @pytest.mark.parametrize("looked_ago, kernel, held", [

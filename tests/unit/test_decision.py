@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.freed import kept_after
 from watchdog_worker.decision import decide
 from watchdog_worker.lateness import Reading
 from watchdog_worker.signs import Action, Rules, Signs, State
@@ -390,3 +391,10 @@ def test_variables_are_looked_at_when_there_are_any() -> None:
     story.until(106.0)
     told = [action for _, action in story.reports]
     assert told.index(Action.CONTEXT_LEAK) > told.index(Action.PRE_KILL)
+
+
+def test_a_decision_leaves_nothing_behind_in_memory(capfd: pytest.CaptureFixture[str]) -> None:
+    """CPython would keep up to 2,000 freed tuples of a state's size, 270 KB of a worker."""
+    story = Story()
+    kept = kept_after(lambda at: story.until(story.now + 1.0, beats=True), 300, capfd)
+    assert kept[len(State._fields)] < 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -37,6 +38,9 @@ class File:
         return 3
 
 
+EXITING = f"Worker exiting (pid: {os.getpid()})"
+
+
 class Stage:
     """One worker's `Leaving`, at a moment that the test sets."""
 
@@ -56,8 +60,7 @@ class Stage:
             **{**cfg, **hooks}, graceful_timeout=30, watchdog_core_dumps=False)
         self.tmp = File()
         self.worker = SimpleNamespace(
-            cfg=self.cfg, ppid=7, alive=True, tmp=self.tmp, notifications=0,
-            log=SimpleNamespace(info=lambda text, pid: self.did.append(text)))
+            cfg=self.cfg, ppid=7, alive=True, tmp=self.tmp, notifications=0)
         self.recorder, self.in_flight = Recorder(), InFlight()
         self.heartbeat = Heartbeat(
             0.5, lambda: None, lambda error: None, recorder=self.recorder,
@@ -146,7 +149,7 @@ def test_quit_ends_a_blocked_loop_on_the_spot(make: Callable[..., Stage]) -> Non
     stage = make().serving(silent_s=3.0)
     with pytest.raises(Ended):
         stage.leaving.quit()
-    assert stage.did == ["worker_int", "Worker exiting (pid: %s)", "worker_exit", "flush"]
+    assert stage.did == ["worker_int", EXITING, "worker_exit", "flush"]
     assert (stage.ends, stage.phase) == ([0], "left")
 
 
@@ -163,7 +166,7 @@ def test_abort_runs_both_hooks_once(make: Callable[..., Stage]) -> None:
     with pytest.raises(Ended):
         stage.leaving._ending.end(1, aborted=True)
     stage.leaving._ending.end(1, aborted=True)
-    assert stage.did == ["worker_abort", "Worker exiting (pid: %s)", "worker_exit", "flush"]
+    assert stage.did == ["worker_abort", EXITING, "worker_exit", "flush"]
     assert (stage.ends, stage.end, stage.phase) == ([1], "aborted", "serving")
 
 

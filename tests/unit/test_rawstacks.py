@@ -13,6 +13,10 @@ from watchdog_worker import rawstacks
 from watchdog_worker.rawstacks import RawStacks
 from watchdog_worker.vitals import layout
 
+TIMER = b'Timeout (0:00:09)!\nThread 0x1 (most recent call first):\n  File "a.py", line 1 in a\n'
+FATAL = b"Fatal Python error: Segmentation fault\n\nThread 0x1 (most recent call first):\n"
+ABORTED = b"Fatal Python error: Aborted\n\n"
+
 
 class Switch:
     """faulthandler's side, which notes what is asked of it."""
@@ -93,14 +97,103 @@ def test_a_deadline_that_has_passed_arms_nothing(switch: Switch, fd: int) -> Non
     assert switch.armed_for == []
 
 
+def kept(raw: RawStacks, fd: int) -> bytes:
+    """What a reader begins with."""
+    return os.pread(fd, 2 ** 20, raw.began)
+
+
+def written(fd: int, text: bytes) -> None:
+    """Where faulthandler goes on writing."""
+    os.lseek(fd, 0, os.SEEK_END)
+    os.write(fd, text)
+
+
 def test_what_was_written_too_early_is_forgotten(switch: Switch, fd: int) -> None:
     """A process that was held up and lives on has nothing to tell of it in its post-mortem."""
     raw = RawStacks(fd, margin=1.0)
     raw.tend(0.0, 10.0)
-    os.pwrite(fd, b"Timeout (0:00:09)!\n", layout.RAW_AT)
+    written(fd, TIMER)
     raw.tend(20.0, 30.0)
-    assert os.fstat(fd).st_size == layout.RAW_AT
-    assert os.lseek(fd, 0, os.SEEK_CUR) == layout.RAW_AT
+    assert kept(raw, fd) == b""
+    written(fd, FATAL)
+    assert kept(raw, fd) == FATAL
+
+
+@pytest.mark.parametrize("begun", [FATAL, FATAL[:40], b"Fatal Py"])
+def test_the_stacks_of_a_signal_are_not_forgotten_with_the_timers(
+    switch: Switch, fd: int, begun: bytes
+) -> None:
+    """It may have come at any moment, and be being written."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, 10.0)
+    written(fd, TIMER + begun)
+    raw.tend(20.0, 30.0)
+    written(fd, FATAL[len(begun):])
+    assert FATAL in kept(raw, fd)
+
+
+def test_a_signal_in_the_very_moment_of_forgetting(
+    switch: Switch, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the look at the text stays, whatever follows from that."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, 10.0)
+    written(fd, TIMER)
+    pread = os.pread
+
+    def signal_after(*arguments: int) -> bytes:
+        monkeypatch.setattr(os, "pread", pread)
+        text = pread(*arguments)
+        written(fd, FATAL)
+        return text
+
+    monkeypatch.setattr(os, "pread", signal_after)
+    raw.tend(20.0, 30.0)
+    assert kept(raw, fd) == FATAL
+
+
+def test_what_did_not_end_us_is_forgotten_the_next_time(switch: Switch, fd: int) -> None:
+    """A child that was forked in C has died of a signal and written here; we live."""
+    raw = RawStacks(fd, margin=1.0)
+    raw.tend(0.0, 10.0)
+    written(fd, FATAL)
+    raw.tend(20.0, 30.0)
+    assert kept(raw, fd) == FATAL
+    raw.tend(40.0, 50.0)
+    assert kept(raw, fd) == b""
+
+
+def test_a_false_alarm_is_forgotten_and_not_what_follows_it(switch: Switch, fd: int) -> None:
+    """As far as it was looked at."""
+    raw = RawStacks(fd, margin=1.0)
+    written(fd, ABORTED)
+    assert raw.aborted is True
+    written(fd, FATAL)
+    raw.forget()
+    assert kept(raw, fd) == FATAL
+
+
+def test_what_is_forgotten_takes_no_memory(switch: Switch, fd: int) -> None:
+    """A worker that is held up again and again; what has not been forgotten does not move."""
+    raw = RawStacks(fd, margin=1.0)
+    for now in range(0, 2000, 20):
+        written(fd, TIMER * 1000)
+        raw.tend(now, now + 10.0)
+    written(fd, FATAL)
+    os.fsync(fd)
+    assert kept(raw, fd) == FATAL
+    assert os.fstat(fd).st_size > layout.RAW_AT + 2 ** 20
+    assert os.fstat(fd).st_blocks * 512 < 64 * 1024
+
+
+def test_the_file_does_not_grow_for_ever(switch: Switch, fd: int) -> None:
+    """Nobody would read a recorder of any size."""
+    raw = RawStacks(fd, margin=1.0)
+    os.ftruncate(fd, layout.RAW_AT + 40 * 2 ** 20)
+    written(fd, TIMER)
+    raw.tend(0.0, 10.0)
+    raw.tend(20.0, 30.0)
+    assert switch.armed_for == [9.5]
 
 
 def test_with_many_threads_the_fatal_signal_has_one_stack(

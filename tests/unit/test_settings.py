@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from gunicorn.config import KNOWN_SETTINGS, Config
 
-from watchdog_worker import settings
+from watchdog_worker import kinds, settings
 from watchdog_worker.kinds import InvalidValue
+from watchdog_worker.ownthread import Leave
 
 
 class Asleep:
@@ -97,6 +98,25 @@ def test_a_path_is_followed_in_the_worker() -> None:
             ("os:getcwd", "expected a callable (worker, report)")):
         with pytest.raises(InvalidValue, match=re.escape(complaint)):
             hook.resolve(path)
+
+
+LEAVES = "from watchdog_worker.ownthread import Leave\n"
+
+
+@pytest.mark.parametrize("name, text, left", [
+    ("exits", "raise SystemExit(5)", False),
+    ("leaves", LEAVES + "raise Leave(0)", True),
+    ("wraps", LEAVES + "try: raise Leave(0)\nexcept BaseException: raise ValueError", True),
+])
+def test_an_import_that_ends_is_an_error_unless_we_have_ended_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, left: bool
+) -> None:
+    """A module may call sys.exit; a signal may come, and become another error on its way out."""
+    (tmp_path / f"ends_{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Leave if left else InvalidValue) as raised:
+        kinds.imported(f"ends_{name}:hook")
+    assert left or str(raised.value) == "cannot import 'ends_exits:hook': SystemExit: 5"
 
 
 @pytest.mark.parametrize("name, hint", [

@@ -4,6 +4,10 @@ Reads the flight recorders that the workers write, and asks nothing of the worke
 that boots or drains is alive and never blocked. A worker that is stopped is as silent as a blocked
 one and counts as blocked.
 
+A boot that takes long is said, and ends no container: a new one would boot no faster. That is for
+watchdog_startup_timeout to end, in gunicorn itself. A readiness or startup probe asks with --ready:
+then a worker has to serve.
+
 Only recorders that belong to the user who asks, or to root, are counted: anybody can write to
 /dev/shm, and a file there that is made to look like a blocked worker, or like a healthy one where
 none is alive, must not end or save a container. Root counts the recorders of all users, for
@@ -17,7 +21,7 @@ import argparse
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from watchdog_worker.census import WorkerState
 from watchdog_worker.cli import CommandError
@@ -25,12 +29,13 @@ from watchdog_worker.cli.looking import Seen, add_run_dir, count, held_up, look,
 from watchdog_worker.ownthread import words
 from watchdog_worker.render.plain import plain
 
-HEALTHY, BLOCKED, USAGE, NONE_ALIVE = 0, 1, 2, 3
+HEALTHY, BLOCKED, USAGE, NONE_ALIVE, NOT_READY = 0, 1, 2, 3, 4
 _STATUSES = f"""exit status:
   {HEALTHY}  healthy: a worker is alive, and none is blocked for longer than the limit
   {BLOCKED}  a worker is blocked or stopped for longer than the limit
   {USAGE}  wrong arguments, or a folder that cannot be read
-  {NONE_ALIVE}  no worker is alive"""
+  {NONE_ALIVE}  no worker is alive
+  {NOT_READY}  with --ready: none serves; all boot or drain"""
 _LIMIT_S = 10.0
 _SERVING = "serving"
 
@@ -45,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the limit (default: half of the worker's own timeout, or "
              f"{_LIMIT_S:.0f} where that is 0); a silence below watchdog_stall_threshold is none")
     parser.add_argument(
+        "--ready", action="store_true",
+        help="a worker has to serve, too: for a readiness or startup probe; a liveness probe would "
+             "end a container that is slow to boot")
+    parser.add_argument(
         "--master", metavar="PID", type=int, help="only the workers of this gunicorn master")
     parser.add_argument(
         "--app", metavar="APP", help="only the workers of this application, as gunicorn got it")
@@ -55,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         seen = look(arguments, USAGE)
         workers = [worker for worker in seen.workers if _chosen(worker, arguments)]
-        status, line = verdict(workers, arguments.blocked_for)
+        status, line = verdict(workers, arguments.blocked_for, arguments.ready)
         if status == NONE_ALIVE:
             line = _why_none(seen, arguments)
     except CommandError:
@@ -71,8 +80,11 @@ def counted(worker: WorkerState, uid: int) -> bool:
     return uid == 0 or worker.owner in (uid, 0)
 
 
-def verdict(workers: Sequence[WorkerState], limit_s: float | None) -> tuple[int, str]:
-    """The exit status, and what was found. `limit_s`: None means each worker's own."""
+def verdict(
+    workers: Sequence[WorkerState], limit_s: float | None, ready: bool
+) -> tuple[int, str]:
+    """The exit status, and what was found. `limit_s`: None means each worker's own; `ready`: one
+    has to serve."""
     alive = [worker for worker in workers if worker.alive]
     if not alive:
         return NONE_ALIVE, "none alive"  # `run` says where and of what
@@ -83,13 +95,26 @@ def verdict(workers: Sequence[WorkerState], limit_s: float | None) -> tuple[int,
         return BLOCKED, (
             f"blocked: {len(blocked)} of {count(len(alive), 'worker')}; {worst.pid} of "
             f"{plain(worst.app)}: {held_up(worst)}{by} (limit {_limit(worst, limit_s):g} s)")
+    found = "; ".join(_found(alive))
+    if ready and not any(worker.phase == _SERVING for worker in alive):
+        return NOT_READY, f"not ready: {found}"
+    return HEALTHY, f"healthy: {found}"
+
+
+def _found(alive: Sequence[WorkerState]) -> Iterator[str]:
+    """How they are, where none is blocked for too long."""
     phases = Counter(worker.phase for worker in alive)
     told = ", ".join(f"{number} {phase}" for phase, number in phases.items())
     silence_s = max(worker.blocked_s or 0.0 for worker in alive)
     silent = f", silent for up to {silence_s:.1f} s" if silence_s else ""
+    yield f"{count(len(alive), 'worker')} alive ({told}){silent}"
+    slow = [worker.booting_s for worker in alive if worker.booting_s is not None]
+    if slow:
+        yield (f"{len(slow)} booting for up to {max(slow):.1f} s, longer than "
+               "watchdog_startup_threshold")
     orphans = sum(worker.orphaned for worker in alive)
-    gone = f"; the master of {orphans} is gone, nobody will replace them" if orphans else ""
-    return HEALTHY, f"healthy: {count(len(alive), 'worker')} alive ({told}){silent}{gone}"
+    if orphans:
+        yield f"the master of {orphans} is gone, nobody will replace them"
 
 
 def _is_blocked(worker: WorkerState, limit_s: float | None) -> bool:

@@ -72,7 +72,7 @@ def _row(worker: WorkerState) -> tuple[str, ...]:
     return (
         str(worker.pid or _NOTHING),
         f"{worker.arbiter_pid or _NOTHING}{' gone' if worker.orphaned else ''}",
-        worker.phase if worker.alive else "dead",
+        _phase(worker),
         _NOTHING if worker.lag_s is None else f"{worker.lag_s:.2f} s",
         held_up(worker) or _NOTHING,
         str(worker.in_flight),
@@ -81,6 +81,12 @@ def _row(worker: WorkerState) -> tuple[str, ...]:
         _NOTHING if worker.uptime_s is None else _span(worker.uptime_s),
         plain(worker.app)[:_APP_CHARS] or _NOTHING,
     )
+
+
+def _phase(worker: WorkerState) -> str:
+    if not worker.alive:
+        return "dead"
+    return worker.phase if worker.booting_s is None else f"booting {_span(worker.booting_s)}"
 
 
 def _request(oldest: OldestRequest | None) -> str:
@@ -92,7 +98,10 @@ def _request(oldest: OldestRequest | None) -> str:
 
 
 def _detail(worker: WorkerState) -> Iterator[str]:
-    """What else there is to say of one that is blocked."""
+    """What else there is to say of one that is blocked, or boots for long."""
+    if worker.booting_s is not None:
+        yield ("boots for longer than watchdog_startup_threshold: what it waits for is in the log "
+               "(slow_startup)")
     if worker.blocked_by is not None:
         yield f"blocked by {plain(worker.blocked_by)[:_LINE_CHARS]}"
     if worker.blocked_s is not None and worker.kill_in_s is not None:

@@ -38,7 +38,10 @@ def examined(recording: Recording, ending: Ending, caps: Caps = Caps()) -> Repor
     """The report of a worker that did not leave in an orderly way."""
     at = recording.last_trace if ending.left_behind else ending.at
     reason, evidence = judged(ending, recording)
-    found, told = stacks.read(recording.raw, recording.loop_thread, caps), _told(recording)
+    told = _told(recording)
+    found = stacks.completed(
+        stacks.read(recording.raw, recording.loop_thread, caps),
+        told.snapshot.loop_thread if told is not None else None, caps)
     silent_s = _age(at, recording.last_sign) or 0.0
     cpu_s, switches = _since_last_look(recording, ending)
     death = _death(recording, ending, reason, at)
@@ -54,7 +57,7 @@ def examined(recording: Recording, ending: Ending, caps: Caps = Caps()) -> Repor
         timer_wrote=found.timer_wrote,
         crashed=found.crashed,
         told=told,
-        evidence=(*evidence, *_more(ending)),
+        evidence=(*evidence, *_more(ending), *_cut(found)),
     )
     diagnosis = causes.explain(last, snapshot)
     if found.in_request:
@@ -93,6 +96,13 @@ def _more(ending: Ending) -> tuple[str, ...]:
         return ()
     return (f"arbiter: {ending.untold} more workers died as they booted and were not told "
             "(watchdog_stall_rate_limit)",)
+
+
+def _cut(found: stacks.Stacks) -> tuple[str, ...]:
+    if not found.loop_as_told:
+        return ()
+    return ("recorder: the stacks that C wrote were cut off before the end of the loop's thread; "
+            "its stack is as it was told then",)
 
 
 def _is_long(recording: Recording, silent_s: float) -> bool:

@@ -139,8 +139,8 @@ class Registry:
         cfg = worker.cfg
         return Identity(
             worker.age, cfg.uid, cfg.gid, float(cfg.timeout), float(cfg.graceful_timeout),
-            settings.beat_interval(cfg), cfg.watchdog_stall_threshold, boot_id(),
-            report.app_name(worker),
+            settings.beat_interval(cfg), cfg.watchdog_stall_threshold,
+            settings.startup_threshold(cfg), boot_id(), report.app_name(worker),
             f"python {platform.python_version()}, gunicorn {gunicorn.__version__}, "
             f"uvicorn {uvicorn.__version__}, watchdog_worker {self._version}",
             socket.gethostname())

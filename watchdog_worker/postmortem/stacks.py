@@ -23,6 +23,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _BOUNDARY = os.path.join(_PACKAGE, "vitals", "boundary.py")
 _SOURCE_MOST = 2 * 2 ** 20
 _CRASHED = "that crashed"
+_DEEPEST = 100
+"""So many frames of a stack are written, the innermost."""
 
 
 class Stacks(NamedTuple):
@@ -37,6 +39,8 @@ class Stacks(NamedTuple):
     """The loop's thread stood in a request, and not in a task of the application's own."""
     timer_wrote: bool = False
     """faulthandler's timer came to write, which needs no GIL."""
+    loop_as_told: bool = False
+    """The text ends before the loop's stack does; that is as a report had it."""
 
 
 def read(raw: str, loop_thread: int, caps: Caps) -> Stacks:
@@ -62,6 +66,27 @@ def read(raw: str, loop_thread: int, caps: Caps) -> Stacks:
             frame.file == _BOUNDARY and frame.function == "__call__" for frame in own.frames),
         timer_wrote=any(dump.fatal is None for dump in dumps),
     )
+
+
+def completed(found: Stacks, told: ThreadStack | None, caps: Caps) -> Stacks:
+    """With the loop's thread as it was told before, where the text was cut before or in its stack:
+    it is written last, and SIGKILL may follow within milliseconds."""
+    if not found.threads or told is None or not told.frames:
+        return found
+    own = next((thread for thread in found.threads if thread.loop), None)
+    if own is not None and _is_whole(own, told):
+        return found
+    others = [thread for thread in found.threads if not thread.loop]
+    return found._replace(
+        threads=(told, *others[:caps.threads - 1]), total=found.total + (own is None),
+        in_request=False, loop_as_told=True)
+
+
+def _is_whole(own: ThreadStack, told: ThreadStack) -> bool:
+    """It begins where the same thread's stack began before."""
+    depth = own.frames_total or len(own.frames)
+    began, begins = told.frames[0], own.frames[0]
+    return depth >= _DEEPEST or (begins.file, begins.function) == (began.file, began.function)
 
 
 def _identified(dump: RawDump, loop_thread: int) -> RawDump:

@@ -12,7 +12,8 @@ writes comes after it. A writer never waits and never locks; who writes which pa
       4096  513 * 256  SLOT      the loop thread: a request in flight each; the last is the spare
     139264   64 * 512  DETAIL    the monitor thread: more about requests that take long
     172032  4 * 32768  LETTER    the monitor thread: a report each; STATE by a log's lane
-    303104  ...        raw       faulthandler, in C, as text; grows with what it writes
+    303104  ...        raw       faulthandler, in C, as text; grows with what it writes, and
+                                 is never cut: PULSE says where what still counts begins
 
 A reader trusts nothing of it (see `recording`). The version changes when anything here does.
 """
@@ -23,14 +24,14 @@ from struct import Struct
 from typing import NamedTuple
 
 MAGIC = b"WDVITALS"
-VERSION = 2
+VERSION = 3
 PREFIX, SUFFIX = "watchdog-", ".vitals"
 """Of a file's name; the middle is random."""
 
-IDENTITY = Struct("<8sH6xqqqdddddd16s128s128s64s")
+IDENTITY = Struct("<8sH6xqqqddddddd16s128s128s64s")
 """Magic, version; pid of the arbiter, number of the worker, uid that it runs as; when the file
-was made (wall, monotonic); timeout, graceful timeout, interval of the heartbeat, stall threshold;
-the boot's id; application, versions, host."""
+was made (wall, monotonic); timeout, graceful timeout, interval of the heartbeat, stall and
+startup threshold; the boot's id; application, versions, host."""
 IDENTITY_AT = 0
 
 BOOT = Struct("<qQQd")
@@ -56,8 +57,9 @@ END_AT = BEAT_AT + BEAT.size
 ENDS = ("", "aborted", "dismissed")
 """It has seen to SIGABRT; the watchdog itself has ended it, and said so."""
 
-PULSE = Struct("<dddddddQQQQqqIIQQQ")
+PULSE = Struct("<dddddddQQQQqqIIQQQQ")
 PULSE_AT = 2048
+RAW_AT = SIZE = 303104
 
 
 class Pulse(NamedTuple):
@@ -93,6 +95,8 @@ class Pulse(NamedTuple):
     reports: int = 0
     reports_lost: int = 0
     """Reports that had to make room for others before the log had taken them."""
+    raw_from: int = RAW_AT
+    """Where in the file what faulthandler wrote begins, and still counts."""
 
 
 SLOT = Struct("<QQd16s216s")
@@ -114,9 +118,6 @@ LETTER_AT = 172032
 LETTER_SIZE = 32768
 LETTERS = 4
 FREE, UNDELIVERED, DELIVERED = 0, 1, 2
-
-SIZE = 303104
-RAW_AT = SIZE
 
 PHASES = ("boot", "startup", "serving", "shutdown", "left")
 """The last: its drain is over, and it leaves of its own accord."""

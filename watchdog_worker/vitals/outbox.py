@@ -64,6 +64,11 @@ class Outbox:
             if index is not None:
                 self.map[letter_at(index)] = DELIVERED
 
+    @property
+    def all_delivered(self) -> bool:
+        """Nothing is left for those who come after us. Any thread."""
+        return all(self.map[letter_at(index)] != UNDELIVERED for index in range(LETTERS))
+
     def _room(self) -> int:
         """A free place, else the oldest of the delivered ones, else the oldest."""
         in_use = {index: number for number, index in self._at.items()}

@@ -34,6 +34,7 @@ class Identity(NamedTuple):
     graceful_timeout: float
     beat_interval: float
     stall_threshold: float
+    startup_threshold: float
     boot_id: bytes
     app: str
     versions: str
@@ -121,6 +122,18 @@ class Recorder:
         """The monitor has looked. Monitor thread."""
         layout.PULSE.pack_into(self._map, layout.PULSE_AT, *pulse)
 
+    def clear_away(self) -> None:
+        """Where the arbiter has died, nobody else would: take the file away, if it has nothing to
+        tell. As the very last thing, in any thread."""
+        arbiter = layout.IDENTITY.unpack_from(self._map, layout.IDENTITY_AT)[2]
+        if self._file is None or os.getppid() == arbiter:
+            return
+        (phase, _), (end,) = (layout.PHASE.unpack_from(self._map, layout.PHASE_AT),
+                              layout.END.unpack_from(self._map, layout.END_AT))
+        orderly = layout.PHASES[phase] == "left" or layout.ENDS[end] == "dismissed"
+        if orderly and self.outbox.all_delivered:
+            self._file.remove()
+
     def abandon(self) -> None:
         """Write to nobody's file any more. In a process that was forked off."""
         shared, file = self._map, self._file
@@ -175,8 +188,8 @@ def _packed(identity: Identity) -> bytes:
     return layout.IDENTITY.pack(
         layout.MAGIC, layout.VERSION, os.getpid(), identity.age, identity.uid,
         time.time(), monotonic(), identity.timeout, identity.graceful_timeout,
-        identity.beat_interval, identity.stall_threshold, identity.boot_id,
-        *(text.encode("utf-8", "replace") for text in (
+        identity.beat_interval, identity.stall_threshold, identity.startup_threshold,
+        identity.boot_id, *(text.encode("utf-8", "replace") for text in (
             identity.app, identity.versions, identity.host)))
 
 

@@ -79,6 +79,7 @@ class Recording(NamedTuple):
     graceful_timeout: float
     beat_interval: float
     stall_threshold: float
+    startup_threshold: float
     boot_id: bytes
     app: str
     versions: str
@@ -154,7 +155,12 @@ def blank() -> Recording:
 
 def load(fd: int) -> Recording:
     """Read an open file. Raises OSError and NotARecording; never blocks on a regular file."""
-    return read(_whole(fd), os.pread(fd, RAW_MOST, layout.RAW_AT))
+    data = _whole(fd)
+    _check(data)
+    began = _pulse(data).raw_from
+    if not layout.RAW_AT <= began <= os.fstat(fd).st_size:
+        began = layout.RAW_AT
+    return read(data, os.pread(fd, RAW_MOST, began))
 
 
 def _whole(fd: int) -> bytes:
@@ -171,7 +177,7 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
     _check(data)
     _, _, *identity = layout.IDENTITY.unpack_from(data, layout.IDENTITY_AT)
     (arbiter_pid, age, uid, made_wall, made, timeout, graceful_timeout, beat_interval,
-     stall_threshold, boot_id, app, versions, host) = identity
+     stall_threshold, startup_threshold, boot_id, app, versions, host) = identity
     pid, started, loop_thread, booted = layout.BOOT.unpack_from(data, layout.BOOT_AT)
     phase, since = layout.PHASE.unpack_from(data, layout.PHASE_AT)
     (last_notify,) = layout.NOTIFIED.unpack_from(data, layout.NOTIFIED_AT)
@@ -179,7 +185,8 @@ def read(data: bytes, raw: bytes = b"") -> Recording:
     return Recording(
         _count(arbiter_pid), _count(age), _count(uid), _seconds(made_wall), _seconds(made),
         _seconds(timeout), _seconds(graceful_timeout), _seconds(beat_interval),
-        _seconds(stall_threshold), boot_id, _text(app), _text(versions), _text(host),
+        _seconds(stall_threshold), _seconds(startup_threshold), boot_id,
+        _text(app), _text(versions), _text(host),
         _count(pid), _count(started), loop_thread, _seconds(booted),
         _phase(phase), _seconds(since), _seconds(last_notify), _seconds(last_beat),
         _count(requests),

@@ -32,8 +32,8 @@ def recording(**known: Any) -> Recording:
     """Of a worker that serves, looked at a moment ago; `known` replaces parts, the pulse's too."""
     empty = bytearray(layout.SIZE)
     layout.IDENTITY.pack_into(
-        empty, 0, layout.MAGIC, layout.VERSION, 1, 1, 0, 0.0, 1.0, 5.0, 30.0, 0.5, 1.0, b"", b"",
-        b"", b"")
+        empty, 0, layout.MAGIC, layout.VERSION, 1, 1, 0, 0.0, 1.0, 5.0, 30.0, 0.5, 1.0, 5.0, b"",
+        b"", b"", b"")
     pulse = {name: known.pop(name) for name in list(known)
              if name in Pulse._fields and name not in Recording._fields}
     found = read(bytes(empty))

@@ -120,6 +120,56 @@ def test_what_was_told_of_another_silence_is_not() -> None:
     assert report.diagnosis is not None and report.diagnosis.cause == "unknown"
 
 
+LOOP = """
+Current thread 0x0000000000000010 (most recent call first):
+  File "/lib/socket.py", line 705 in readinto
+  File "/lib/requests/api.py", line 115 in post
+  File "/srv/shop/other.py", line 9 in charge_all
+  File "/lib/server1.py", line 1 in serve1
+"""
+ABORTED = "Fatal Python error: Aborted\n" + STACK.format("Current thread").partition(
+    "\nCurrent")[0] + LOOP
+"""The loop's thread stands last, and begins where it did when it was told of."""
+
+
+@pytest.mark.parametrize("end", [
+    ABORTED.index("\nCurrent"), ABORTED.index("  File \"/lib/socket"), ABORTED.index(", line 705"),
+    ABORTED.index("  File \"/lib/requests"), ABORTED.index("  File \"/lib/server1")])
+def test_a_text_cut_before_the_loops_thread_is_completed(end: int) -> None:
+    """SIGKILL came while C was writing: the stack is the one that was told of the same silence, and
+    it is said that it is."""
+    found, struck = CASES["told_before"]
+    report = autopsy.examined(found._replace(raw=ABORTED[:end]), struck)
+    loop = report.snapshot.loop_thread
+    assert loop == report.snapshot.threads[0] and loop == told().snapshot.loop_thread
+    assert [thread.id for thread in report.snapshot.threads[1:]] == [0x20]
+    assert report.snapshot.threads_total == 2
+    assert report.diagnosis is not None
+    assert any("cut off before the end of the loop's" in line for line in report.diagnosis.evidence)
+
+
+@pytest.mark.parametrize("raw", [ABORTED, ABORTED.replace("server1", "deep").replace(
+    "  File \"/lib/requests", "  File \"/lib/deep.py\", line 1 in deep\n" * 96
+    + "  File \"/lib/requests")], ids=["whole", "too deep to be written whole"])
+def test_a_whole_stack_is_newer_than_what_was_told(raw: str) -> None:
+    """It is what the loop was at in the end."""
+    found, struck = CASES["told_before"]
+    report = autopsy.examined(found._replace(raw=raw), struck)
+    loop = report.snapshot.loop_thread
+    assert loop is not None and "charge_all" in [frame.function for frame in loop.frames]
+    assert report.diagnosis is not None
+    assert not any("cut off" in line for line in report.diagnosis.evidence)
+
+
+def test_a_stack_of_another_silence_completes_nothing() -> None:
+    """The loop has moved on since."""
+    found, struck = CASES["told_before"]
+    report = autopsy.examined(found._replace(
+        raw=ABORTED[:ABORTED.index("\nCurrent")],
+        reports=(kept(told(), silent_since=NOW - 60),)), struck)
+    assert report.snapshot.loop_thread is None and len(report.snapshot.threads) == 1
+
+
 def test_what_the_log_has_not_got_is_delivered_in_its_order() -> None:
     """And nothing else: not what has arrived, is damaged, or is from another process."""
     first, second, third = kept(told(), 1, False), kept(told(), 2, True), kept(told(), 3, False)

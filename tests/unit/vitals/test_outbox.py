@@ -35,7 +35,7 @@ class Memory(bytearray):
 
 def blank() -> Memory:
     data = Memory(layout.SIZE)
-    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 9, *[b""] * 4)
+    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 10, *[b""] * 4)
     return data
 
 

@@ -47,7 +47,7 @@ def parsed(data: bytearray, raw: bytes = b"") -> Recording:
 def blank() -> bytearray:
     """A file whose worker has not begun to write."""
     data = bytearray(layout.SIZE)
-    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 9, *[b""] * 4)
+    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 10, *[b""] * 4)
     return data
 
 
@@ -84,8 +84,9 @@ def test_a_whole_file_is_read_as_it_was_written(made: Made) -> None:
     made.overwrite(layout.RAW_AT, "Timeout (0:00:01)!\nkäse\n".encode())
     found = read(made)
     assert (found.arbiter_pid, found.age, found.uid, found.timeout, found.graceful_timeout,
-            found.beat_interval, found.stall_threshold, found.boot_id) == (
-        os.getpid(), 3, os.geteuid(), 30.0, 30.0, 0.5, 1.0, bytes(range(16)))
+            found.beat_interval, found.stall_threshold, found.startup_threshold,
+            found.boot_id) == (
+        os.getpid(), 3, os.geteuid(), 30.0, 30.0, 0.5, 1.0, 45.0, bytes(range(16)))
     assert (found.app, found.versions, found.host) == (
         IDENTITY.app, IDENTITY.versions, IDENTITY.host)
     assert (found.pid, found.started, found.loop_thread) == (
@@ -100,6 +101,17 @@ def test_a_whole_file_is_read_as_it_was_written(made: Made) -> None:
     assert [(kept.number, kept.delivered, kept.silent_since, kept.plain())
             for kept in found.reports] == [(1, True, 19.5, {"a": 1}), (2, False, 0.0, {"b": 2.5})]
     assert found.raw == "Timeout (0:00:01)!\nkäse\n"
+
+
+@pytest.mark.parametrize("raw_from, raw", [
+    (layout.RAW_AT + 4, "new\n"), (layout.RAW_AT + 8, ""), (layout.RAW_AT, "old\nnew\n"),
+    (0, "old\nnew\n"), (layout.RAW_AT + 9, "old\nnew\n"), (2 ** 53 - 1, "old\nnew\n"),
+])
+def test_raw_stacks_that_are_forgotten_are_not_read(made: Made, raw_from: int, raw: str) -> None:
+    """Those of a time that is over; a place that cannot be is not believed."""
+    made.recorder.pulse(Pulse(*PULSE)._replace(raw_from=raw_from))
+    made.overwrite(layout.RAW_AT, b"old\nnew\n")
+    assert read(made).raw == raw
 
 
 def test_a_worker_that_never_wrote_is_not_known(tmp_path: Path) -> None:
@@ -172,7 +184,7 @@ def test_what_is_no_regular_file_is_not_read() -> None:
 FIELDS = [
     *((layout.IDENTITY, layout.IDENTITY_AT, index, name) for index, name in enumerate((
         "arbiter_pid", "age", "uid", "made_wall", "made", "timeout", "graceful_timeout",
-        "beat_interval", "stall_threshold"), start=2)),
+        "beat_interval", "stall_threshold", "startup_threshold"), start=2)),
     (layout.BOOT, layout.BOOT_AT, 0, "pid"),
     (layout.BOOT, layout.BOOT_AT, 1, "started"),
     (layout.BOOT, layout.BOOT_AT, 3, "booted"),
@@ -233,7 +245,7 @@ def test_texts_end_at_their_first_zero_and_with_their_field() -> None:
     """What is no UTF-8 is replaced."""
     data = blank()
     layout.IDENTITY.pack_into(
-        data, 0, layout.MAGIC, layout.VERSION, *[0] * 9, b"", b"a" * 200, b"cut\0off", b"\xff\xc3")
+        data, 0, layout.MAGIC, layout.VERSION, *[0] * 10, b"", b"a" * 200, b"cut\0off", b"\xff\xc3")
     found = parsed(data)
     assert (found.app, found.versions, found.host) == ("a" * 128, "cut", "\ufffd\ufffd")
 

@@ -14,7 +14,7 @@ from watchdog_worker.vitals.slots import SPARE, Details, Slots, write
 @pytest.fixture
 def memory() -> bytearray:
     data = bytearray(layout.SIZE)
-    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 9, *[b""] * 4)
+    layout.IDENTITY.pack_into(data, 0, layout.MAGIC, layout.VERSION, *[0] * 10, *[b""] * 4)
     return data
 
 
