@@ -50,6 +50,7 @@ def to_master(server: Gunicorn, pid: int) -> None:
     server.hang_up()
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("tell", [to_worker, to_master], ids=["TERM", "HUP"])
 @pytest.mark.parametrize("worker", [OURS, THEIRS])
 def test_an_event_stream_ends_when_the_worker_is_to_go(
