@@ -8,6 +8,7 @@ READY := $(VENV)/ready
 CAUSES := $(VENV)/causes
 JOBS ?= 8
 CHAOS_S ?= 600
+CHAOS_SEED ?=
 
 .PHONY: help check test demo bench causes deaths kills fuzz lifecycle chaos steady matrix clean
 
@@ -22,7 +23,7 @@ help:
 	@echo "make lifecycle  boot, drain, abort, signals, reload, forks, pause, load: what uvicorn's worker"
 	@echo "             does and what ours does, on gunicorn 22, 23, 25 and the newest"
 	@echo "make chaos   stalls, crashes, signals, reloads, floods under load: was all told, and once?"
-	@echo "             (CHAOS_S=600 seconds)"
+	@echo "             (CHAOS_S=600 seconds; CHAOS_SEED=11 has the same faults again)"
 	@echo "make steady  half an hour of load: memory, descriptors and threads stay the same"
 	@echo "make fuzz    a million spoilt recorders are read: no exception, hang, or memory (35 min)"
 	@echo "make matrix  a smoke test on every CPython 3.10 to 3.13 found here, and on the oldest"
@@ -70,7 +71,7 @@ lifecycle: $(READY)
 	$(BIN)/python -m tests.lifecycle
 
 chaos: $(READY)
-	$(BIN)/python -m tests.chaos --seconds $(CHAOS_S)
+	$(BIN)/python -m tests.chaos --seconds $(CHAOS_S) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 steady: $(READY)
 	$(BIN)/python -m tests.steady --minutes 30

@@ -100,7 +100,11 @@ class Gunicorn:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if self._wait:
-            until(self.answers, what="gunicorn to answer")
+            try:
+                until(self.answers, what="gunicorn to answer")
+            except BaseException:  # a `with` whose beginning fails never comes to its end
+                self._end()
+                raise
         return self
 
     def _read(self) -> None:
@@ -112,6 +116,9 @@ class Gunicorn:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT)
             try:

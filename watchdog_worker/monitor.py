@@ -107,10 +107,12 @@ class Monitor(OwnThread):
                 state = state._replace(
                     wake_at=max(state.wake_at, after.now), reading=after.reading)
             if self._bell.wait(state.wake_at - self._clock()):
-                self._attempt(
-                    self._watcher.rung, self._look(self._clock()), state.episode)
-                # At once; if it woke late, that is still to be told.
-                state = state._replace(wake_at=min(state.wake_at, self._clock()))
+                rung_at = self._clock()
+                self._attempt(self._watcher.rung, self._look(rung_at), state.episode)
+                # At once; if it woke late, that is still to be told, and what the answer took is
+                # no part of it.
+                took_s = self._clock() - rung_at
+                state = state._replace(wake_at=min(state.wake_at, rung_at) + took_s)
 
     def _look(self, now: float) -> Signs:
         signs = self._watcher.look(now)

@@ -136,6 +136,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             # gunicorn would take it for a boot that has failed, and end everything.
             self._leave_if_asked()
             raise
+        if getattr(self.wsgi, "__module__", "") == "gunicorn.util":
+            # The page about a SyntaxError that gunicorn serves under `--reload`, until the file is
+            # mended: a WSGI application.
+            self.config.interface, self.config.lifespan = "wsgi", "off"
         if self.watch is not None:
             self.watch.loaded()
             self._plan_requests()

@@ -1,7 +1,8 @@
 """An ASGI application that has children, in every way there is; each does what it is told.
 
 `/fork?WAY ACT` answers with the child's pid. The child notes what it finds itself to be, and then
-does one of `ACTS`; its end is noted by the parent. All else is as in `whole_life`.
+does one of `ACTS`; its end is noted by the parent. In `/fork_out?WAY` the child of a plain fork
+comes out of the request itself, in one of `WAYS_OUT`. All else is as in `whole_life`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ class Child(NamedTuple):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    if scope.get("path") != "/fork":
+    if scope.get("path") == "/fork_out":
+        child = _forked_out(unquote(scope["query_string"].decode()))
+    elif scope.get("path") == "/fork":
+        way, _, act = unquote(scope["query_string"].decode()).rpartition(" ")
+        child = await WAYS[way](act)
+    else:
         await rest(scope, receive, send)
         return
-    way, _, act = unquote(scope["query_string"].decode()).rpartition(" ")
-    child = await WAYS[way](act)
     threading.Thread(target=_see_off, args=(child,), daemon=True).start()
     await answer(send, str(child.pid))
 
@@ -108,6 +112,18 @@ def _forked(act: str) -> Child:
         finally:
             os._exit(99)  # it must not go on as if it were its parent
     return Child(pid, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _forked_out(way: str) -> Child:
+    """As who has never heard of `os._exit` does it."""
+    pid = os.fork()
+    if pid == 0:
+        note(f"child {json.dumps(found())}")
+        raise WAYS_OUT[way]
+    return Child(pid, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+WAYS_OUT = {"sys.exit(3)": SystemExit(3), "an error": LookupError("in a child")}
 
 
 def _multiprocessing(method: str) -> Callable[[str], Any]:

@@ -22,6 +22,8 @@ class Check(NamedTuple):
     """What was looked at."""
     wrong: tuple[str, ...]
     """A sentence for each thing that is not as it should be."""
+    excused: int = 0
+    """How many were not, and had a reason."""
 
 
 def blocks_of(story: Story, life: Life) -> list[Block]:

@@ -180,7 +180,7 @@ def pre_kills(story: Story) -> Check:
             wrong.append(f"{life} was killed in {block.id}, with {len(told)} dumps before it")
     counted = f"{kills} kills, {gil} with the GIL held"
     return Check("dumps before kills", counted + (
-        f", {excused} excused: stopped meanwhile" if excused else ""), tuple(wrong))
+        f", {excused} excused: stopped meanwhile" if excused else ""), tuple(wrong), excused)
 
 
 def manners(story: Story) -> Check:

@@ -18,6 +18,8 @@ from tests.chaos.talk import OK
 _TRIES = 5
 _ENOUGH = 3
 """Of those that may pass rightly, so many cannot all do so."""
+_LONG_S = 300.0
+"""In a run that lasts for so long, not all of a kind can have an excuse."""
 _QUIET_S = 3.0
 
 
@@ -171,7 +173,7 @@ class Forgery(NamedTuple):
     forge: Callable[[Story], Iterator[Story]]
     check: Callable[[Story], Check]
     excusable: bool = False
-    """Some may pass rightly, as the worker was stopped, or about to leave."""
+    """Some may pass rightly, as the worker was stopped, or about to leave; in a short run, all."""
 
 
 FORGERIES = (
@@ -209,14 +211,16 @@ FORGERIES = (
 
 def check(story: Story, checks: list[Check]) -> Check:
     """Whether each forgery of this story is found."""
-    before = {each.name: len(each.wrong) for each in checks}
+    before = {each.name: each for each in checks}
+    short = story.setting.seconds < _LONG_S
     wrong, found, impossible = list[str](), 0, list[str]()
     for forgery in FORGERIES:
         tried = hit = 0
         for forged in islice(forgery.forge(story), _TRIES):
             outcome = forgery.check(forged)
-            tried += 1
-            hit += len(outcome.wrong) > before[outcome.name]
+            honest = before[outcome.name]
+            hit += len(outcome.wrong) > len(honest.wrong)
+            tried += not (short and forgery.excusable and outcome.excused > honest.excused)
         found += hit > 0
         if not hit and tried < (_ENOUGH if forgery.excusable else 1):
             impossible.append(forgery.name)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from tests.chaos.faults import Faults, lives
 from tests.chaos.load import Load
 from tests.chaos.plan import first_workers, plan
-from tests.gunicorn_server import PATIENCE_S, ROOT, Gunicorn
+from tests.gunicorn_server import PATIENCE_S, Gunicorn
 from tests.lifecycle.notes import HOOKS
 
 TIMEOUT_S, GRACEFUL_S = 4, 5
@@ -69,7 +69,8 @@ class Scene:
         self._workers = first_workers(setting.least, setting.most)
         self._server = Gunicorn(
             folder, "chaotic:app", worker=setting.worker, timeout=TIMEOUT_S,
-            config=CONFIG.format(workers=self._workers))
+            config=CONFIG.format(workers=self._workers),
+            prefix=(sys.executable, "-m", "tests.chaos.control", str(folder / "control")))
         self._load = Load(self._server.port, setting.seed)
         self._deaths: list[tuple[int, float]] = []
         self._samples: list[Sample] = []
@@ -80,16 +81,9 @@ class Scene:
 
     def run(self) -> None:
         """All of it; at the end the folder tells the story."""
-        control = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.control", str(self._folder / "control")],
-            cwd=ROOT, stdin=subprocess.DEVNULL)
-        try:
-            with self._server:
-                asyncio.run(self._play())
-                end = self._end()
-        finally:
-            control.kill()
-            control.wait()
+        with self._server:
+            asyncio.run(self._play())
+            end = self._end()
         self._write(end)
 
     async def _play(self) -> None:

@@ -118,7 +118,7 @@ class Story(NamedTuple):
     lags: dict[int, tuple[Span, ...]]
     """By pid: when its loop did not get round to the application's own measure."""
     machine: tuple[Span, ...]
-    """When the control process could not run."""
+    """When a control process could not run."""
     busy: tuple[Span, ...]
     """When more was ready to run than there are processors for."""
     acts: tuple[Act, ...]

@@ -41,7 +41,8 @@ def stalls(story: Story) -> Check:
             wrong += [f"{block.id} in {life}, {block.until - block.since:.2f} s: {each}"
                       for each in why]
     return Check("deliberate blocks are told", f"{looked_at} blocks" + (
-        f", {excused} excused: stopped or a busy machine" if excused else ""), tuple(wrong))
+        f", {excused} excused: stopped or a busy machine" if excused else ""),
+        tuple(wrong), excused)
 
 
 def _untold(story: Story, life: Life, block: Block) -> Iterator[str]:
@@ -159,7 +160,7 @@ def suspended(story: Story) -> Check:
                 wrong.append(f"{life} was stopped for {until - since:.2f} s until {until:.3f}: "
                              f"told {len(found)} times")
     return Check("pauses", f"{stops} pauses, {machine} told of the machine's own, "
-                 f"{excused} excused: leaving, or blocked as well", tuple(wrong))
+                 f"{excused} excused: leaving, or blocked as well", tuple(wrong), excused)
 
 
 def _busy_else(story: Story, life: Life, span: Span, stops: list[Span]) -> bool:
@@ -189,7 +190,7 @@ def on_demand(story: Story) -> Check:
             else:
                 wrong.append(f"{life}: no report on demand for the signal at {at:.3f}")
     return Check("reports on demand", f"{signals} signals, {excused} excused: leaving, stopped, "
-                 "or the GIL was held", tuple(wrong))
+                 "or the GIL was held", tuple(wrong), excused)
 
 
 def once(story: Story) -> Check:

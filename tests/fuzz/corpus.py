@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tests.fuzz import hostile, rawtexts
 from tests.unit import recorded, reports
-from watchdog_worker.model import Report
+from watchdog_worker.model import Report, Stage
 from watchdog_worker.render.json import line
 from watchdog_worker.vitals import layout
 from watchdog_worker.vitals.recorder import Identity, Recorder, RecorderFile
@@ -129,6 +129,7 @@ def _genuine(folder: str) -> list[Base]:
         made(folder, "odd", vitals, raw=rawtexts.odd()),
         made(folder, "devices", vitals, raw=rawtexts.devices()),
         made(folder, "slots", vitals, all_slots, texts=small[1:]),
+        made(folder, "stages", vitals, texts=[_text(each) for each in _of_stages()]),
         made(folder, "long", vitals, texts=[_long(told[-1]), real[0]], raw=rawtexts.long()),
         *(made(folder, f"real {at}", vitals, texts=real[at:at + layout.LETTERS])
           for at in range(0, len(real), layout.LETTERS)),
@@ -151,6 +152,15 @@ def _hostile(folder: str) -> list[Base]:
     return found
 
 
+def _of_stages() -> Iterator[Report]:
+    """A boot that is ended, and a drain."""
+    told = reports.pre_kill()
+    yield told._replace(event="slow_startup", stage=Stage(
+        "startup", 30.25, 30.0, ended=True, holder="task", holder_name="warm-up"))
+    yield told._replace(event="slow_shutdown", severity="warning", stage=Stage(
+        "shutdown", 15.5, 30.0, holder="requests", connections=3))
+
+
 def _text(told: Report) -> bytes:
     return line(told).encode()
 
@@ -158,7 +168,7 @@ def _text(told: Report) -> bytes:
 def _bare(told: Report) -> Report:
     """Without anything that can be missing."""
     return told._replace(
-        snapshot=type(told.snapshot)(), stall=None, diagnosis=None, context=None)
+        snapshot=type(told.snapshot)(), stall=None, diagnosis=None, context=None, stage=None)
 
 
 def _long(told: Report) -> bytes:

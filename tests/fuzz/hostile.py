@@ -104,6 +104,11 @@ def _texts(report: bytes) -> Iterator[bytes]:
         {"count": 1, "frames": plain["threads"][0]["frames"]}]})
     yield _report_with(plain, loop_lag={"le": [1, 2, 3], "counts": [1], "sum_s": 1, "max_s": 1})
     yield _report_with(plain, death={"reason": FORGED, "raw_stacks": FORGED * 2_000})
+    yield _report_with(plain, event="slow_startup", stage={
+        "name": FORGED, "seconds": 1e18, "limit_s": -1, "holder": FORGED, "holder_name": FORGED})
+    yield _report_with(plain, event="slow_shutdown", stage={
+        "name": "shutdown", "seconds": 1, "connections": 10 ** 18, "holder": "thread",
+        "holder_name": FORGED * 2_000})
     yield _report_with(plain, requests=[_wide(plain["requests"][0])] * 2)
     yield _wide_threads(plain)
     for encoding in ("utf-16", "utf-32-be", "utf-8-sig"):

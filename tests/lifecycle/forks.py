@@ -141,7 +141,34 @@ def outlived(ground: Ground) -> Came:
                           "" if other else "no other worker"))
 
 
+def comes_out(way: str, status: int, ground: Ground) -> Came:
+    """A child leaves the request in which it was forked: it ends, and nothing else does."""
+    with ground.gunicorn("whole_life_forks:app", config=HOOKS, timeout=5) as server:
+        seen = Witness(ground, server)
+        family = Family(seen, "os.fork")
+        with server.send("/fork_out?" + quote(way), b"Connection: close\r\n") as client:
+            client.settimeout(SOON_S)
+            got = b"".join(iter(lambda: client.recv(65536), b""))
+        child = seen.diary.wait("child ", seconds=SOON_S).pid
+        ended = family.ended(child)
+        wrong = [] if ended == status else [
+            "the child goes on" if ended is None else f"the child exits with {ended}"]
+        answers = got.count(b"HTTP/1.1 ")
+        if answers != 1 or str(child).encode() not in got:
+            wrong.append(f"{answers} answers")
+        if seen.diary.count("worker_exit"):
+            wrong.append("worker_exit runs in the child")
+        try:
+            server.get("/", SOON_S)
+        except OSError:
+            return Came(False, words(*wrong, "the parent answers nobody"))
+        wrong += bereaved(seen, family.pid)
+        return Came(not wrong, words("" if wrong else "as any process", *wrong))
+
+
 CASES: tuple[Case, ...] = (
     *(Case(f"child of {way}", partial(child_of, way)) for way in WAYS),
     Case("a child sleeps while the parent blocks", outlived),
+    Case("sys.exit() in a forked child", partial(comes_out, "sys.exit(3)", 3)),
+    Case("an exception in a forked child", partial(comes_out, "an error", 1)),
 )

@@ -110,12 +110,23 @@ def repaired(ground: Ground) -> Came:
             time.sleep(0.1)
         if "SyntaxError" not in server.log:
             return Came(False, "the error is never seen")
+        page = _page(server)
         edit(ground, "repaired")
         if not served(ground, server, "repaired"):
             return Came(False, words("the repair is never served", not seen.lives() and
                                      "the master has gone"))
         wrong = unwanted(seen, "post_mortem", "stall", "pre_kill")
+        if not page:
+            wrong.append("a TypeError in the place of gunicorn's page about the error")
         return Came(not wrong, words("serves the repair", *wrong))
+
+
+def _page(server: Gunicorn) -> bool:
+    """Whether gunicorn's page with the traceback is served until the file is mended."""
+    try:
+        return bool(until(lambda: b"File " in server.get("/")[1], 10.0))
+    except AssertionError:
+        return False
 
 
 def hung_up(server: Gunicorn, config: str) -> int:

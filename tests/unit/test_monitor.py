@@ -96,3 +96,69 @@ def test_a_monitor_that_wakes_late_says_so_before_it_looks() -> None:
     script = Script(Signs(100.0, 100.0, None), Signs(103.0, 103.0, None))
     Monitor(RULES, script, Silent(), clock=lambda: next(times, 103.0)).run()
     assert script.told[0] == "LATE" and script.told[-1] == "Over"
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rung(Bell):
+    """Rings in its first wait, so long after it was to begin; never again."""
+
+    def __init__(self, clock: Clock, after_s: float) -> None:
+        super().__init__()
+        self._clock, self._after_s, self._rings = clock, after_s, True
+
+    def wait(self, seconds: float) -> bool:
+        rings, self._rings = self._rings, False
+        self._clock.now += self._after_s if rings else max(0.0, seconds)
+        return rings
+
+
+class Beating(Script):
+    """A loop that beats for as long as the process runs, until a time at which all is over."""
+
+    def __init__(self, clock: Clock, until: float, rung_s: float = 0.0) -> None:
+        """`rung_s`: so long the answer to a ring takes."""
+        super().__init__(Signs(clock.now, clock.now, None))
+        self._clock, self._until, self._rung_s = clock, until, rung_s
+        self.looks: list[float] = []
+
+    def look(self, now: float) -> Signs:
+        if now > self._until:
+            raise Over
+        self.looks.append(now)
+        return Signs(now, now, None)
+
+    def rung(self, signs: Signs, episode: Episode | None) -> None:
+        super().rung(signs, episode)
+        self._clock.now += self._rung_s
+
+
+def rung(after_s: float, rung_s: float = 0.0) -> Beating:
+    """Has the bell ring once, so long after the first look."""
+    clock = Clock()
+    script = Beating(clock, until=clock.now + after_s + 3.0, rung_s=rung_s)
+    Monitor(RULES, script, Rung(clock, after_s), clock).run()
+    assert script.told[-1] == "Over"
+    return script
+
+
+def test_a_ring_hides_no_pause() -> None:
+    """The signal that came to a process that stood still wakes it: it is as late as it is."""
+    assert rung(after_s=20.0).told == ["RUNG", "LATE", "SUSPENDED", "Over"]
+
+
+def test_a_ring_is_no_pause_either() -> None:
+    """Neither one that comes before its time, nor what it takes to answer it; and the next look
+    comes at once."""
+    early = rung(after_s=0.1)
+    assert early.told == ["RUNG", "Over"]
+    assert early.looks[:3] == [100.0, 100.1, 100.1]
+    assert rung(after_s=0.1, rung_s=2.0).told == ["RUNG", "Over"]

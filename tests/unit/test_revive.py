@@ -23,6 +23,7 @@ from watchdog_worker.model import (
     Request,
     SampledStack,
     Snapshot,
+    Stage,
     Stall,
     TaskGroup,
     Tasks,
@@ -31,6 +32,7 @@ from watchdog_worker.model import (
 )
 from watchdog_worker.render import json as json_render
 from watchdog_worker.render import text as text_render
+from watchdog_worker.render.headline import headline
 from watchdog_worker.revive import NotAReport, revived
 
 WIDE = Report(
@@ -47,6 +49,7 @@ WIDE = Report(
     stall=Stall(1.0, "serving", 0.0, gil_held=None), diagnosis=Diagnosis(summary="x"),
     context=ContextLeak("a:b", "käse", "request"),
     death=Death("crash", signal="SIGSEGV", last_beat_age_s=0.5, raw_stacks="a\nb"),
+    stage=Stage("startup", 30.5, ended=True, holder="task", holder_name="käse", connections=2),
 )
 """With all that is left out in the plain form, and must not take its surroundings with it."""
 REAL = [recorded.told(recorded.load(name)) for name in recorded.NAMES]
@@ -105,12 +108,41 @@ FORGED = "x\n[CRITICAL] WORKER TIMEOUT (pid:1)\x1b[2K"
     {"death": {"reason": FORGED}}, {"death": {"reason": "killed", "signal": FORGED}},
     {"death": {"reason": "killed", "phase": FORGED, "raw_stacks": FORGED}},
     {"app": FORGED, "headline": FORGED},
+    {"event": "slow_startup", "stage": {"name": FORGED, "seconds": 1.0, "limit_s": 2.0}},
+    {"event": "slow_shutdown", "stage": {
+        "name": "shutdown", "seconds": 1.0, "holder": FORGED, "holder_name": FORGED}},
 ])
 def test_no_text_of_a_report_reaches_the_margin_of_a_log(parts: dict[str, Any]) -> None:
     """Neither those that an application can choose, nor those that are always ours."""
     first, *rest = text_render.text(revived(plain(**parts))).split("\n")
     assert all(line == "" or line.startswith("  ") for line in rest)
     assert "\x1b" not in "".join([first, *rest])
+
+
+@pytest.mark.parametrize("name", ["startup", "shutdown", FORGED])
+@pytest.mark.parametrize("holder", ["task", "thread", "import", "loop", "requests", FORGED])
+def test_no_text_of_a_stage_reaches_beyond_the_first_line(name: str, holder: str) -> None:
+    """Should a headline be made of it anew."""
+    frame = {"file": FORGED, "line": 1, "function": FORGED}
+    again = revived(plain(
+        stage={"name": name, "seconds": 1.0, "holder": holder, "holder_name": FORGED},
+        diagnosis={"call": FORGED, "culprit": frame, "blocking_call": frame}))
+    line = headline("slow_shutdown", again.snapshot, again.stall, again.diagnosis,
+                    stage=again.stage)
+    assert line.startswith("watchdog slow s") and line.isprintable()
+
+
+@pytest.mark.parametrize("part, kept", [
+    ({"name": "startup"}, None), ({"name": 1, "seconds": 1.0}, None), ([FORGED], None),
+    ({"name": "startup", "seconds": "1"}, None), ({"name": "startup", "seconds": math.inf}, None),
+    ({"name": "shutdown", "seconds": 1, "limit_s": math.nan, "ended": 1, "holder": [],
+      "holder_name": {}, "connections": "2"}, Stage("shutdown", 1.0)),
+    ({"name": "startup", "seconds": 1.0, "holder_name": "x" * 5_001},
+     Stage("startup", 1.0, holder_name="x" * 5_000)),
+])
+def test_a_stage_is_taken_as_far_as_it_is_one(part: object, kept: Stage | None) -> None:
+    """What is needed, and of the rest what has its type."""
+    assert repr(revived(plain(stage=part)).stage) == repr(kept)
 
 
 @pytest.mark.parametrize("name, part, kept", [

@@ -7,6 +7,9 @@ the response has started).
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from contextvars import copy_context
 from time import monotonic
 from typing import Any
@@ -26,7 +29,7 @@ class Boundary:
     `receive` and `send` are the server's own objects, untouched; lifespan passes through.
     """
 
-    __slots__ = ("_application", "_heartbeat", "_in_flight", "_contexts")
+    __slots__ = ("_application", "_heartbeat", "_in_flight", "_contexts", "_pid")
 
     def __init__(
         self, application: Application, heartbeat: Heartbeat, in_flight: InFlight,
@@ -37,6 +40,7 @@ class Boundary:
         self._heartbeat = heartbeat
         self._in_flight = in_flight
         self._contexts = contexts
+        self._pid = os.getpid()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """One request, WebSocket or lifespan."""
@@ -66,6 +70,10 @@ class Boundary:
             if contexts is None or len(copy_context()) == contexts.enough or contexts.fits():
                 return await self._application(scope, receive, send)
             return await contexts.enter(self._application, scope, receive, send, number)
+        except BaseException as error:
+            if os.getpid() != self._pid:
+                _end_child(error)
+            raise
         finally:
             del requests[number]
             slots.map[slot] = 0
@@ -75,6 +83,27 @@ class Boundary:
             if now >= heartbeat.care_at:
                 heartbeat.care(now)
             heartbeat.last_sign = now
+
+
+def _end_child(error: BaseException) -> None:
+    """End a process that the application has forked, as an error that nobody catches ends any.
+
+    The server would catch it (`sys.exit()` as well), answer 500 on its parent's connection, and
+    run its own end on the loop that the child shares with its parent: whose sockets the kernel then
+    watches no more, and it serves nobody, without a block that could be noticed.
+    """
+    status = 1
+    try:
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        elif error.code is None or isinstance(error.code, int):
+            status = (error.code or 0) & 0xFF
+        else:
+            print(error.code, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 CODE = Boundary.__call__.__code__

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +100,34 @@ def test_lifespan_passes_through() -> None:
     it = Fixture(application)
     asyncio.run(it.request(type="lifespan"))
     assert it.heartbeat.last_sign is None
+
+
+@pytest.mark.parametrize("error, status, said", [
+    (SystemExit(), 0, ""), (SystemExit(3), 3, ""), (SystemExit("no more\n"), 1, "no more"),
+    (KeyError("x"), 1, "KeyError: 'x'"), (asyncio.CancelledError(), 1, "CancelledError"),
+])
+def test_what_comes_out_of_a_request_in_a_forked_child_ends_the_child(
+    error: BaseException, status: int, said: str, tmp_path: Path
+) -> None:
+    """As it would end any process: the server must not see it, whose sockets are the parent's."""
+    words, pid = os.open(tmp_path / "words", os.O_CREAT | os.O_RDWR), -1
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal pid
+        pid = os.fork()
+        if pid == 0:
+            sys.stderr = os.fdopen(words, "w")
+            raise error
+
+    async def main() -> None:
+        try:
+            await it.request()
+        finally:
+            if pid == 0:
+                os._exit(99)
+
+    it = Fixture(application)
+    asyncio.run(main())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+    assert said in (found := os.pread(words, 65536, 0).decode()) and bool(said) == bool(found)
+    os.close(words)
