@@ -12,7 +12,7 @@ from watchdog_worker.capture import Camera
 from watchdog_worker.diagnosis import stage as stage_diagnosis
 from watchdog_worker.evidence import Evidence
 from watchdog_worker.model import Diagnosis, Snapshot, Stage, Stall
-from watchdog_worker.signs import Episode, Rules, Signs
+from watchdog_worker.signs import Rules, Signs, State
 from watchdog_worker.vitals.heartbeat import Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
 
@@ -39,28 +39,30 @@ class LifeWatch:
         self.connections: Callable[[], int] = _none
         """How many are open; the server's, once there is one."""
 
-    def tell_startup(self, signs: Signs, episode: Episode | None, ended: bool = False) -> None:
+    def tell_startup(self, signs: Signs, state: State, ended: bool = False) -> None:
         """The boot takes long; `ended`: too long."""
         assert signs.boot_since is not None
         stage = Stage("startup", round(signs.now - signs.boot_since, 3),
-                      self._rules.startup_timeout or None, ended or None)
-        self._tell(report.SLOW_STARTUP, signs, episode, stage,
+                      self._rules.startup_timeout or None, ended or None,
+                      paused_s=round(state.stages.paused_s, 3) or None)
+        self._tell(report.SLOW_STARTUP, signs, state, stage,
                    logging.CRITICAL if ended else None)
 
-    def tell_shutdown(self, signs: Signs, episode: Episode | None) -> None:
+    def tell_shutdown(self, signs: Signs, state: State) -> None:
         """Half of the time for leaving is over."""
         assert signs.leaving_since is not None
         stage = Stage("shutdown", round(signs.now - signs.leaving_since, 3),
                       self._rules.graceful_timeout, connections=self.connections() or None)
-        self._tell(report.SLOW_SHUTDOWN, signs, episode, stage)
+        self._tell(report.SLOW_SHUTDOWN, signs, state, stage)
 
     def _tell(
-        self, event: str, signs: Signs, episode: Episode | None, stage: Stage,
+        self, event: str, signs: Signs, state: State, stage: Stage,
         level: int | None = None,
     ) -> None:
+        _, paused_s = state.paused
         silent = not signs.loop_ended and (
-            signs.last_sign is None or self._evidence.silent(signs))
-        snapshot, stall = self._evidence.picture(signs, episode, silent)
+            signs.last_sign is None or self._evidence.silent(signs, paused_s))
+        snapshot, stall = self._evidence.picture(signs, state.episode or state.boot, silent)
         if not stall.silent:
             snapshot = self._with_waits(snapshot)
         snapshot = snapshot._replace(threads=_marked(snapshot))

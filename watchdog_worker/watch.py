@@ -181,12 +181,12 @@ class Watch:
         elif action is Action.SUSPENDED:
             self._tell_paused(decision.paused_s)
         elif action is Action.SLOW_STARTUP:
-            self.life.tell_startup(signs, episode)
+            self.life.tell_startup(signs, decision.state)
         elif action is Action.SLOW_SHUTDOWN:
-            self.life.tell_shutdown(signs, episode)
+            self.life.tell_shutdown(signs, decision.state)
         elif action is Action.STARTUP_TIMEOUT:
             try:
-                self.life.tell_startup(signs, episode, ended=True)
+                self.life.tell_startup(signs, decision.state, ended=True)
                 self._sinks.settle(_SETTLE_S)
             finally:
                 if self.heartbeat.phase is STARTUP:  # it may have come to its end meanwhile
