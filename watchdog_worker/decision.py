@@ -49,6 +49,7 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         actions += [Action.SUSPENDED] if admitted else []
     state = _note_dead(signs, state, late_s)
     state = _begin_episode(signs, state, rules, late_s, why)
+    state = state._replace(boot=stages.boot(signs, state, late_s, why))
     if signs.now >= state.grace_until:
         state, due = _due(signs, state, rules)
         actions += due
@@ -57,9 +58,10 @@ def decide(signs: Signs, state: State, rules: Rules) -> Decision:
         recent, admitted = _admit(state.recent_slow, signs, rules)
         state = state._replace(recent_slow=recent)
         actions.append(Action.SLOW_REQUEST if admitted else Action.NOTE_SLOW)
-    due, stages_told = stages.due(signs, state.stages, rules)
-    actions += due
-    state = state._replace(stages=stages_told)
+    if signs.now >= state.grace_until:
+        due, told = stages.due(signs, state.stages, rules)
+        state = state._replace(stages=told)
+        actions += due
     if signs.leaks:
         actions.append(Action.CONTEXT_LEAK)
     withheld = 0
@@ -78,17 +80,36 @@ def _note_pause(signs: Signs, state: State, late_s: float, why: Why | None) -> S
     """
     sign, paused_s = state.paused
     paused_s = paused_s if sign == signs.last_sign else 0.0
-    if why in (Why.PAUSED, Why.UNKNOWN) and signs.last_sign != state.graced_sign:
-        state = state._replace(grace_until=signs.now + _GRACE_S, graced_sign=signs.last_sign)
+    if why in (Why.PAUSED, Why.UNKNOWN):
+        grace_s = _grace_s(signs, state)
+        if grace_s:
+            state = state._replace(grace_until=signs.now + grace_s, graced_sign=signs.last_sign)
     if why is Why.PAUSED and late_s >= _PAUSE_S:
         paused_s += late_s
+    if why is Why.PAUSED and signs.boot_since is not None:
+        state = state._replace(stages=state.stages._replace(
+            paused_s=state.stages.paused_s + late_s))
     return state._replace(paused=(signs.last_sign, paused_s))
 
 
+def _grace_s(signs: Signs, state: State) -> float:
+    """How long nothing is held against the loop after a pause: once a silence.
+
+    An import has no signs, so there it is once between two looks in time, and for as long as the
+    pause may have gone on unnoticed: it can have begun right after the look before it.
+    """
+    if signs.last_sign is not None:
+        return _GRACE_S if signs.last_sign != state.graced_sign else 0.0
+    if state.boot is None or state.boot.monitor_was_late:
+        return 0.0
+    return max(_GRACE_S, state.wake_at - state.looked_at)
+
+
 def _worth_telling(late_s: float, signs: Signs, rules: Rules) -> bool:
-    """A pause that would have been a stall, had it been the loop's."""
-    return (signs.last_sign is not None and not signs.loop_ended
-            and 0 < rules.stall_threshold < late_s)
+    """A pause that would have been a stall, had it been the loop's; or that the boot has had."""
+    watched = signs.boot_since is not None or (
+        signs.last_sign is not None and not signs.loop_ended)
+    return watched and 0 < rules.stall_threshold < late_s
 
 
 def _end_episode(signs: Signs, state: State) -> tuple[State, Episode | None]:

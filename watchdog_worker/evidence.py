@@ -11,7 +11,7 @@ from typing import NamedTuple
 from watchdog_worker.capture import Camera
 from watchdog_worker.capture.effort import Gauge
 from watchdog_worker.capture.profile import Samples
-from watchdog_worker.capture.stacks import RawStack
+from watchdog_worker.capture.stacks import RawStack, place
 from watchdog_worker.deadline import Deadline
 from watchdog_worker.lateness import Reading
 from watchdog_worker.model import Snapshot, Stall
@@ -47,12 +47,10 @@ class Evidence:
         self._seen: Caught | None = None
         """The moment in which the monitor came late, for this look."""
         self._looked_at = monotonic()
-        self._boot = Episode(born_at, 0.0, watched_since=self._looked_at)
 
     def start(self) -> None:
         """Begin to count; main thread."""
         self._gauge.start()
-        self._boot = self._boot._replace(reading=self._gauge.reading())
 
     def reading(self) -> Reading:
         """What the counts are now."""
@@ -98,20 +96,16 @@ class Evidence:
                 self._heartbeat.tell_arbiter(now)
             self._last_callback = callback
 
-    def silent(self, seen: Signs) -> bool:
-        """The next beat is overdue, also where that is no stall yet."""
+    def silent(self, seen: Signs, paused_s: float = 0.0) -> bool:
+        """The next beat is overdue, also where that is no stall yet. `paused_s`: for how long it
+        could not have come since the last sign."""
         on_time = self._heartbeat.interval + _ON_TIME_S
-        return seen.last_sign is not None and seen.now - seen.last_sign > on_time
+        return seen.last_sign is not None and seen.now - seen.last_sign - paused_s > on_time
 
     def picture(
         self, seen: Signs, episode: Episode | None, silent: bool
     ) -> tuple[Snapshot, Stall]:
-        """The whole picture, with the profile if the loop is `silent`, and how long it is.
-
-        Before the loop runs, its thread imports the application: that silence began at the fork.
-        """
-        if silent and episode is None and seen.last_sign is None:
-            episode = self._boot
+        """The whole picture, with the profile if the loop is `silent`, and how long it is."""
         reading, at = self._gauge.reading(), monotonic()
         snapshot = self._snapshot(seen, silent)
         missed = self._seen is not None and self._seen.stack is None
@@ -135,7 +129,18 @@ class Evidence:
         if not silent:
             return self._camera.take(beat.loop, beat.lag)
         return self._camera.take(
-            beat.loop, beat.lag, self._samples, moved_on=lambda: beat.last_sign != seen.last_sign)
+            beat.loop, beat.lag, self._samples, moved_on=lambda: self._has_moved_on(seen))
+
+    def _has_moved_on(self, seen: Signs) -> bool:
+        """The loop's thread is at something else than when these signs were seen. Before the loop
+        runs nothing but the place tells, where the thread was caught."""
+        if self._heartbeat.last_sign != seen.last_sign:
+            return True
+        caught = self._seen.stack if self._seen is not None else None
+        if seen.last_sign is not None or caught is None or caught is not self._samples.latest:
+            return False
+        stack = self._camera.sample(lambda stack: False)
+        return stack is None or place(stack.frames) != place(caught.frames)
 
     def ended(self, episode: Episode) -> tuple[Snapshot, Stall]:
         """The profile of a silence that is over, and how long it was."""

@@ -12,7 +12,7 @@ from watchdog_worker.capture import Camera
 from watchdog_worker.diagnosis import stage as stage_diagnosis
 from watchdog_worker.evidence import Evidence
 from watchdog_worker.model import Diagnosis, Snapshot, Stage, Stall
-from watchdog_worker.signs import Episode, Rules, Signs
+from watchdog_worker.signs import Rules, Signs, State
 from watchdog_worker.vitals.heartbeat import STARTUP, Heartbeat
 from watchdog_worker.vitals.inflight import InFlight
 
@@ -40,37 +40,37 @@ class LifeWatch:
         """How many are open; the server's, once there is one."""
         self._shutdown_told = False
 
-    def tell_startup(self, signs: Signs, episode: Episode | None, ended: bool = False) -> None:
+    def tell_startup(self, signs: Signs, state: State, ended: bool = False) -> None:
         """The boot takes long; `ended`: too long."""
         assert signs.boot_since is not None
         stage = Stage("startup", round(signs.now - signs.boot_since, 3),
-                      self._rules.startup_timeout or None, ended or None)
-        self._tell(report.SLOW_STARTUP, signs, episode, stage,
+                      self._rules.startup_timeout or None, ended or None,
+                      paused_s=round(state.stages.paused_s, 3) or None)
+        self._tell(report.SLOW_STARTUP, signs, state, stage,
                    logging.CRITICAL if ended else None)
 
-    def tell_shutdown(
-        self, signs: Signs, episode: Episode | None, cut_off: bool = False
-    ) -> None:
+    def tell_shutdown(self, signs: Signs, state: State, cut_off: bool = False) -> None:
         """Half of the time for leaving is over; `cut_off`: all of it."""
         self._shutdown_told = True
         assert signs.leaving_since is not None
         stage = Stage("shutdown", round(signs.now - signs.leaving_since, 3),
                       self._rules.graceful_timeout, cut_off or None,
                       connections=self.connections() or None)
-        self._tell(report.SLOW_SHUTDOWN, signs, episode, stage)
+        self._tell(report.SLOW_SHUTDOWN, signs, state, stage)
 
-    def tell_cut_off(self, signs: Signs, episode: Episode | None) -> None:
+    def tell_cut_off(self, signs: Signs, state: State) -> None:
         """The worker is to end now, whatever it waits for: say what that is, if nobody has."""
         if self._heartbeat.phase is not STARTUP and not self._shutdown_told:
-            self.tell_shutdown(signs, episode, cut_off=True)
+            self.tell_shutdown(signs, state, cut_off=True)
 
     def _tell(
-        self, event: str, signs: Signs, episode: Episode | None, stage: Stage,
+        self, event: str, signs: Signs, state: State, stage: Stage,
         level: int | None = None,
     ) -> None:
+        _, paused_s = state.paused
         silent = not signs.loop_ended and (
-            signs.last_sign is None or self._evidence.silent(signs))
-        snapshot, stall = self._evidence.picture(signs, episode, silent)
+            signs.last_sign is None or self._evidence.silent(signs, paused_s))
+        snapshot, stall = self._evidence.picture(signs, state.episode or state.boot, silent)
         if not stall.silent:
             snapshot = self._with_waits(snapshot)
         snapshot = snapshot._replace(threads=_marked(snapshot))

@@ -50,8 +50,8 @@ class Watcher(Protocol):
     def look(self, now: float) -> Signs:
         """The signs of this moment."""
 
-    def tend(self, signs: Signs) -> None:
-        """Do what is done with every look."""
+    def tend(self, signs: Signs, state: State) -> None:
+        """Do what is done with every look; `state`: what is remembered of the look before."""
 
     def episode_changed(self, episode: Episode | None) -> None:
         """Another silence has become too long, or none is."""
@@ -92,31 +92,37 @@ class Monitor(OwnThread):
             self._watcher.died(error)
 
     def _watch(self) -> None:
-        state = State()
+        state = State(wake_at=self._clock())
         while True:
             before, now = state.episode, self._clock()
-            if state.wake_at and now - state.wake_at > LATE_S:
+            if now - state.wake_at > LATE_S:
                 self._attempt(self._watcher.came_late)
-            signs = self._look(now)
+            signs = self._look(now, state)
             decision = decide(signs, state, self._rules)
             state = decision.state
             self._carry_out(decision, signs, before)
             if decision.actions:
                 # What the actions took is not a pause of the process.
-                after = self._look(self._clock())
+                after = self._look(self._clock(), state)
                 state = state._replace(
                     wake_at=max(state.wake_at, after.now), reading=after.reading)
             if self._bell.wait(state.wake_at - self._clock()):
                 rung_at = self._clock()
-                self._attempt(self._watcher.rung, self._look(rung_at), state.episode)
+                self._attempt(self._watcher.rung, self._look(rung_at, state), state.episode)
                 # At once; if it woke late, that is still to be told, and what the answer took is
                 # no part of it.
                 took_s = self._clock() - rung_at
                 state = state._replace(wake_at=min(state.wake_at, rung_at) + took_s)
 
-    def _look(self, now: float) -> Signs:
+    def _look(self, now: float, state: State) -> Signs:
         signs = self._watcher.look(now)
-        self._watcher.tend(signs)
+        looked_at = self._clock()
+        if looked_at - now > LATE_S:
+            # The GIL was taken from us in the middle of it: some of it is of the time before that,
+            # and some of the time after.
+            self._attempt(self._watcher.came_late)
+            signs = self._watcher.look(looked_at)
+        self._watcher.tend(signs, state)
         return signs
 
     def _carry_out(self, decision: Decision, signs: Signs, before: Episode | None) -> None:

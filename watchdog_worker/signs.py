@@ -113,6 +113,8 @@ class Told(NamedTuple):
     """The boot took too long, and is being ended."""
     shutdown: bool = False
     next_sample: float = 0.0
+    paused_s: float = 0.0
+    """For how long nothing of the process ran while it booted: no time of the boot's."""
 
 
 class _State(NamedTuple):
@@ -141,6 +143,8 @@ class _State(NamedTuple):
     recent_slow: tuple[float, ...] = ()
     """When the last reports of slow requests were made."""
     stages: Told = Told()
+    boot: Episode | None = None
+    """What goes on until the loop runs, as a silence; see `stages.boot`."""
 
 
 class State(_State):

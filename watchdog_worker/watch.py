@@ -17,7 +17,7 @@ from watchdog_worker import doorbell, outlets, report, settings
 from watchdog_worker.capture import Camera, Limits, appcode
 from watchdog_worker.capture.requests import Choice
 from watchdog_worker.deadline import Deadline, HeartbeatFile
-from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
+from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs, State
 from watchdog_worker.diagnosis import diagnose, suspension
 from watchdog_worker.evidence import Evidence
 from watchdog_worker.hurry import Hurry
@@ -130,18 +130,18 @@ class Watch:
                      boot_since=self._booting_since, leaving_since=self.leaving.asked_at,
                      drained=self.leaving.drained)
 
-    def tend(self, signs: Signs) -> None:
+    def tend(self, signs: Signs, state: State) -> None:
         """Write down what was seen, and see to it that what is to end does."""
         aborted = self._logbook.aborted
         if aborted and self.leaving.is_false_alarm():
             self._logbook.forget()
             aborted = False
         if not aborted:  # else what was so until then is to stay
-            self._logbook.write(signs, self._episode)
+            self._logbook.write(signs, state.episode)
         status = self.leaving.overdue(signs.now, signs.deadline)
         if status is not None:
             try:
-                self.life.tell_cut_off(signs, self._episode)
+                self.life.tell_cut_off(signs, state)
             finally:
                 self.leaving.force(status)
         self.leaving.tend(signs.now, aborted)
@@ -186,12 +186,12 @@ class Watch:
         elif action is Action.SUSPENDED:
             self._tell_paused(decision.paused_s)
         elif action is Action.SLOW_STARTUP:
-            self.life.tell_startup(signs, episode)
+            self.life.tell_startup(signs, decision.state)
         elif action is Action.SLOW_SHUTDOWN:
-            self.life.tell_shutdown(signs, episode)
+            self.life.tell_shutdown(signs, decision.state)
         elif action is Action.STARTUP_TIMEOUT:
             try:
-                self.life.tell_startup(signs, episode, ended=True)
+                self.life.tell_startup(signs, decision.state, ended=True)
                 self._sinks.settle(_SETTLE_S)
             finally:
                 if self.heartbeat.phase is STARTUP:  # it may have come to its end meanwhile

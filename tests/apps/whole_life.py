@@ -59,6 +59,11 @@ def import_computes() -> None:
         pass
 
 
+def import_holds_gil() -> None:
+    """In native code, for some seconds, whatever `SECONDS` says."""
+    sum(range(2 * 10 ** 8))
+
+
 def import_raises() -> None:
     raise LookupError("the import has failed")
 
@@ -93,8 +98,8 @@ def deadlock(library: Any) -> None:
 LIBC, LIBC_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 AT: dict[str, Callable[[], Any]] = {way.__name__: way for way in (
     import_blocks, import_blocks_in_native_code, import_hangs_in_native_code, import_computes,
-    import_raises, startup_blocks, startup_awaits, startup_raises, shutdown_blocks,
-    shutdown_awaits)}
+    import_holds_gil, import_raises, startup_blocks, startup_awaits, startup_raises,
+    shutdown_blocks, shutdown_awaits)}
 
 note("import")
 told("IMPORT")()

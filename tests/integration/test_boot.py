@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.gunicorn_server import Gunicorn, drained, until
+from tests.lifecycle.pause import stop
 from tests.stall_case import KILL
 
 HANGS = """
@@ -106,6 +107,90 @@ def test_the_hooks_run_where_the_log_is_full_and_blocked(tmp_path: Path, holder:
             assert ran.read_text().split() == ["worker_abort", "worker_exit"]
     finally:
         os.close(reader)
+
+
+STOPPED = """
+import asyncio, os, time
+from life import app as served
+PHASE = os.environ["STOPPED_IN"]
+
+def importing():
+    for step in range(20):
+        time.sleep(0.1)
+        if step == 5:
+            print("under way", flush=True)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan" and PHASE == "lifespan":
+        for step in range(20):
+            await asyncio.sleep(0.1)
+            if step == 5:
+                print("under way", flush=True)
+    await served(scope, receive, send)
+
+if PHASE == "import":
+    importing()
+"""
+FAIR = """
+watchdog_dump_dir = "dumps"
+watchdog_startup_threshold = 5.5
+watchdog_startup_timeout = 6.0
+"""
+
+
+@pytest.mark.parametrize("phase", ["import", "lifespan"])
+def test_a_boot_that_was_stopped_meanwhile_is_not_ended_for_it(
+    tmp_path: Path, phase: str
+) -> None:
+    """Two seconds of boot with a limit of six, and a pause that is longer than that: it is told
+    once, and the worker goes on to serve."""
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    with Gunicorn(tmp_path, "stopped:app", config=FAIR, wait=False,
+                  environment={"STOPPED_IN": phase}) as server:
+        pid = int(server.logged(r"Booting worker with pid: (\d+)")[1])
+        server.logged("^under way")
+        stop(7.0, pid)
+        until(server.answers, what="gunicorn to answer")
+        assert server.worker_pid() == pid
+        told = server.report("suspended")
+        assert [each["event"] for each in server.reports()] == ["suspended"]
+    assert told["stall"]["phase"] == "startup"
+    assert told["stall"]["blocked_s"] == pytest.approx(7.0, abs=1.5)
+
+
+HOLDS = """
+import sys, time
+from life import app
+
+def compute():
+    return sum(range(2 * 10 ** 8))
+
+def go_on():
+    time.sleep(3600)
+
+{before}
+total = compute()
+go_on()
+"""
+
+
+@pytest.mark.parametrize("before", ["", "time.sleep(1.2)"], ids=["at once", "when told before"])
+def test_an_import_that_holds_the_gil_is_told_with_its_line(tmp_path: Path, before: str) -> None:
+    """Nobody could look while it did; when it lets go, the import goes on to the next line before
+    the picture is taken."""
+    (tmp_path / "holds.py").write_text(HOLDS.format(before=before))
+    config = 'watchdog_dump_dir = "dumps"\nwatchdog_startup_threshold = 1.0\n'
+    with Gunicorn(tmp_path, "holds:app", config=config, wait=False) as server:
+        told = until(lambda: [each for each in server.reports("slow_startup")
+                              if each["stall"]["gil_held"]], what="a report of the GIL")[0]
+        assert told["diagnosis"]["cause"] == "gil_held"
+        assert told["diagnosis"]["culprit"]["function"] == "compute"
+        assert told["stage"]["holder"] == "import"
+        later = until(lambda: [each for each in server.reports("slow_startup")
+                               if each["time"] > told["time"]], what="the next report")[0]
+    assert later["stall"]["gil_held"] is not True
+    assert later["diagnosis"]["culprit"]["function"] == "go_on"
+    assert later["diagnosis"]["cause"] == "sleep"
 
 
 WRAPS = """

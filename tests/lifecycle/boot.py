@@ -16,6 +16,8 @@ from tests.lifecycle.witness import Witness, awaits, blames, names, phase, words
 LIMIT_S = 2
 """`watchdog_startup_timeout` where it is set."""
 QUICK = HOOKS + "watchdog_startup_threshold = 1\n"
+KEEPERS = {"import_holds_gil"}
+"""What is to be told to have kept the GIL."""
 CULPRITS = {"import_hangs_in_native_code": "deadlock"}
 """Where it is not the function itself that blocks."""
 ENDED = QUICK + f"watchdog_startup_timeout = {LIMIT_S}\n"
@@ -38,6 +40,8 @@ def slow(way: str, ground: Ground) -> Came:
             found = names(report, way) and awaits(report, way)
         else:
             found = blames(report, way) and phase(report) in ("boot", "startup")
+            if way in KEEPERS:
+                found = found and report["stall"]["gil_held"] is True
         return Came(found and not seen.timed_out,
                     words("serves", _told(report, way, found)))
 
@@ -120,6 +124,7 @@ CASES: tuple[Case, ...] = (
     *_cases(slow, import_blocks="import blocks",
             import_blocks_in_native_code="import blocks in native code, GIL free",
             import_computes="import computes",
+            import_holds_gil="import holds the GIL",
             startup_blocks="lifespan startup blocks",
             startup_awaits="lifespan startup awaits"),
     Case("boot hangs: told again and again", repeated),

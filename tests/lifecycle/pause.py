@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.causes import throttle
@@ -61,6 +62,24 @@ def worker_paused(ground: Ground) -> Came:
             stays and client.whole and counts == ({"suspended": 1} if ground.ours else {}),
             words("serves on" if stays else "the worker has gone", listed(counts),
                   not client.whole and "the answer is cut off"))
+
+
+def boot_paused(way: str, ground: Ground) -> Came:
+    """SIGSTOP for longer than `watchdog_startup_timeout` of a worker that boots for less."""
+    moment = "LIFE_IMPORT" if way.startswith("import") else "LIFE_STARTUP"
+    config = HOOKS + "watchdog_startup_threshold = 4\nwatchdog_startup_timeout = 5\n"
+    with ground.gunicorn(config=config, environment={moment: way, "LIFE_S": "2"},
+                         wait=False) as server:
+        seen = Witness(ground, server)
+        pid = seen.diary.wait(way).pid
+        until(lambda: time.time() > seen.diary.wait(way).at + 0.5, what="the boot to be under way")
+        stop(6.0, pid)
+        until(server.answers, what="the worker to serve")
+        counts = told(seen)
+        stays = server.answering_pid() == pid and not seen.diary.notes("end ")
+        return Came(
+            stays and counts == ({"suspended": 1} if ground.ours else {}),
+            words("serves" if stays else "the worker has been ended", listed(counts)))
 
 
 def all_paused(ground: Ground) -> Came:
@@ -153,6 +172,9 @@ def throttled(ground: Ground) -> Came:
 
 CASES: tuple[Case, ...] = (
     Case("worker stopped for 3 s", worker_paused),
+    Case("worker stopped at import, startup_timeout", partial(boot_paused, "import_computes")),
+    Case("worker stopped in lifespan startup, startup_timeout",
+         partial(boot_paused, "startup_awaits")),
     Case("all stopped for longer than timeout", all_paused),
     *((Case("container paused for longer than timeout", container_paused),)
       if os.access(FREEZER / "cgroup.procs", os.W_OK) else ()),

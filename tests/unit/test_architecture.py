@@ -19,7 +19,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "hurry": set(),
     "deadline": set(),
     "decision": {"lateness", "signs", "stages"},
-    "stages": {"signs"},
+    "stages": {"lateness", "signs"},
     "evidence": {"model", "vitals", "capture", "deadline", "lateness", "signs"},
     "lifewatch": {"model", "report", "vitals", "capture", "diagnosis", "signs", "evidence"},
     "lateness": set(),

@@ -23,6 +23,8 @@ class Story:
         self.last_beat = 100.0
         self.oldest_request: float | None = None
         self.leaks = False
+        self.boot_since: float | None = None
+        self.leaving_since: float | None = None
         self.beats_late_s, self.gap = 0.0, None  # type: float, tuple[float, float] | None
         self.slow_before: list[float | None] = []
         self.told: list[tuple[float, Action]] = []
@@ -38,7 +40,7 @@ class Story:
                 deadline = self.last_sign + self.timeout
             signs = Signs(self.now, self.last_sign, deadline, loop_ended, self.reading,
                           self.oldest_request, self.beats_late_s, self.last_beat, self.gap,
-                          self.leaks)
+                          self.leaks, self.boot_since, self.leaving_since)
             decision = decide(signs, self.state, self.rules)
             self.state = decision.state
             self.looks += 1
@@ -194,8 +196,86 @@ def test_pauses_are_told_no_more_often_than_stalls() -> None:
     assert [action for _, action in story.reports] == [Action.SUSPENDED] * 3
 
 
-def test_a_pause_before_the_loop_runs_is_not_told() -> None:
-    """There is no loop to speak for."""
+BOOT = RULES._replace(startup_threshold=10.0, startup_timeout=15.0, graceful_timeout=30.0)
+
+
+def booting() -> Story:
+    """It imports, since 100."""
+    story = Story(BOOT)
+    story.last_sign, story.boot_since = None, 100.0
+    return story
+
+
+def test_a_pause_of_an_import_is_told_and_does_not_count() -> None:
+    """Once; and as late as it would be without, it is slow, and ended."""
+    story = booting().until(101.0).asleep(20.0).until(200.0)
+    (at, first), (slow_at, second), (ended_at, third) = story.reports
+    assert (at, first) == (121.0, Action.SUSPENDED)
+    assert (second, third) == (Action.SLOW_STARTUP, Action.STARTUP_TIMEOUT)
+    assert slow_at == pytest.approx(130.0, abs=0.6)
+    assert ended_at == pytest.approx(135.0, abs=0.6)
+
+
+def test_a_boot_that_was_paused_and_is_done_in_time_is_not_slow() -> None:
+    """In its import and in its lifespan; a pause that is short is not told either."""
+    story = booting().until(104.0).asleep(100.0).until(206.0).asleep(0.9).until(207.0)
+    story.until(208.0, beats=True).asleep(100.0).until(308.0, beats=True)
+    story.boot_since = None
+    assert story.until(400.0, beats=True).reports == [
+        (204.0, Action.SUSPENDED), (308.0, Action.SUSPENDED)]
+
+
+def test_a_pause_right_before_the_limit_leaves_what_was_left() -> None:
+    """It may have begun right after the look before: that time is given back, once."""
+    story = booting().until(114.99)
+    story.told.clear()
+    woke = story.asleep(60.0).now
+    story.until(woke + 0.09)
+    assert [action for _, action in story.reports] == [Action.SUSPENDED]
+    at, action = story.until(woke + 0.7).reports[-1]
+    assert action is Action.STARTUP_TIMEOUT and at == pytest.approx(woke + 0.1, abs=0.01)
+
+
+def test_a_boot_that_hangs_is_ended_however_often_it_is_paused() -> None:
+    """Each pause is less than all of its time."""
+    story = booting()
+    while story.now < 200.0 and Action.STARTUP_TIMEOUT not in [each for _, each in story.told]:
+        story.until(story.now + 0.3).asleep(1.0)
+    assert story.reports[-1][1] is Action.STARTUP_TIMEOUT
+    assert story.now < 175.0
+
+
+def test_native_code_that_kept_the_gil_of_an_import_is_told_when_it_lets_go() -> None:
+    """At once, and measured by itself."""
+    story = booting().until(104.0).asleep(8.0).computed(8.0).asked(1500).until(112.0)
+    assert story.reports == [(112.0, Action.SLOW_STARTUP)]
+    boot = story.state.boot
+    assert boot is not None and boot.gil_wait_s == pytest.approx(8.0, abs=0.6)
+
+
+def test_a_drain_that_was_paused_is_told_after_a_moment_of_grace() -> None:
+    """Half of its time is gone by the clock, as gunicorn has it; but the loop gets its moment to
+    show that it lives, before it is told whether it does."""
+    story = Story(BOOT).until(110.0, beats=True)
+    story.leaving_since = 110.0
+    woke = story.asleep(20.0).now
+    story.until(woke)
+    assert [action for _, action in story.reports] == [Action.SUSPENDED]
+    story.until(woke + 1.0, beats=True)
+    (at, action), = story.reports[1:]
+    assert action is Action.SLOW_SHUTDOWN and at == pytest.approx(woke + 0.1)
+
+
+def test_a_drain_is_told_on_time_by_the_clock_also_after_a_pause() -> None:
+    """What it was paused for is gone for gunicorn, too."""
+    story = Story(BOOT).until(110.0, beats=True)
+    story.leaving_since = 110.0
+    story.asleep(10.0).until(140.0, beats=True)
+    assert story.reports == [(120.0, Action.SUSPENDED), (125.0, Action.SLOW_SHUTDOWN)]
+
+
+def test_a_pause_where_no_boot_is_watched_is_not_told() -> None:
+    """Before there is a loop, of a worker that is leaving already."""
     story = Story()
     story.last_sign = None
     story.until(101.0).asleep(20.0).until(125.0)

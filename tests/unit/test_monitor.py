@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from watchdog_worker.lateness import Reading
-from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs
+from watchdog_worker.signs import Action, Decision, Episode, Rules, Signs, State
 from watchdog_worker.monitor import Bell, Monitor
 
 RULES = Rules(stall_threshold=1.0, stall_rate_limit=10, sample_interval=0.05, pre_kill_margin=1.0)
@@ -39,7 +39,7 @@ class Script:
             raise Over from None
         return self._last
 
-    def tend(self, signs: Signs) -> None:
+    def tend(self, signs: Signs, state: State) -> None:
         self.tended += 1
 
     def episode_changed(self, episode: Episode | None) -> None:
@@ -69,7 +69,7 @@ class Silent(Bell):
 
 
 def run(script: Script) -> list[str]:
-    Monitor(RULES, script, Silent(), clock=lambda: 100.0).run()
+    Monitor(RULES, script, Silent(), clock=lambda: 102.0).run()
     return script.told
 
 
@@ -98,6 +98,16 @@ def test_a_monitor_that_wakes_late_says_so_before_it_looks() -> None:
     assert script.told[0] == "LATE" and script.told[-1] == "Over"
 
 
+def test_a_look_that_is_torn_is_done_again() -> None:
+    """Where the GIL is taken from the monitor in the middle of it, it has read of both sides; as
+    one that woke late it is judged by what was read at the look before."""
+    clock = Clock()
+    script = Torn(clock)
+    Monitor(RULES, script, Silent(), clock=clock).run()
+    assert script.told == ["LATE", "since 100", "SAMPLE", "STALL", "Over"]
+    assert script.looks == [100.0, 100.2, 103.5]
+
+
 class Clock:
     """Stands until it is moved."""
 
@@ -106,6 +116,29 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Torn(Script):
+    """The loop keeps the GIL for three seconds; the second look has begun when it takes it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Signs(clock.now, clock.now, None))
+        self._clock, self.looks = clock, list[float]()
+
+    def look(self, now: float) -> Signs:
+        if self._again or len(self.looks) == 3:
+            return super().look(now)
+        self.looks.append(now)
+        used_s = 0.0
+        if len(self.looks) == 1:
+            self._clock.now = 100.2  # a little late, as ever
+        elif len(self.looks) == 2:
+            self._clock.now, used_s = 103.5, 3.0
+        else:
+            used_s = 3.0
+        self._last = Signs(now, 100.0, None, reading=Reading(used_s, used_s, int(200 * used_s)))
+        self._signs = iter(())
+        return self._last
 
 
 class Rung(Bell):

@@ -13,6 +13,7 @@ from watchdog_worker.diagnosis.standing import Standing
 from watchdog_worker.model import Frame
 
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_IMPORT = next(rule for rule in RULES if rule.cause == IMPORT)
 _SERVER = ("asyncio", "uvicorn", "uvloop", "gunicorn", "watchdog_worker", "runpy")
 
 
@@ -46,12 +47,16 @@ def split(frames: tuple[Frame, ...]) -> tuple[Frame | None, tuple[Frame, ...]]:
 def names(frames: tuple[Frame, ...]) -> Names:
     """The names that the rules look at."""
     _, below = split(frames)
-    imports = next(rule for rule in RULES if rule.cause == IMPORT)
     return Names(
         calls=frames[-1].calls if frames else None,
         below=tuple(full_name(frame) for frame in reversed(below)),
-        importing=any(matches(full_name(frame), imports) for frame in _within_server(frames)),
+        importing=any(map(is_importer, _within_server(frames))),
     )
+
+
+def is_importer(frame: Frame) -> bool:
+    """It belongs to what imports modules."""
+    return matches(full_name(frame), _IMPORT)
 
 
 def full_name(frame: Frame) -> str:

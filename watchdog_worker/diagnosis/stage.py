@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from watchdog_worker.diagnosis import diagnose
 from watchdog_worker.diagnosis.fingerprint import fingerprint
+from watchdog_worker.diagnosis.rules import GIL_HELD, SUSPENDED
+from watchdog_worker.diagnosis.stack import is_importer, split
 from watchdog_worker.model import (
     Diagnosis,
     Frame,
@@ -89,7 +91,8 @@ def held(stage: Stage, snapshot: Snapshot, stall: Stall | None) -> Held:
 def explain(stage: Stage, snapshot: Snapshot, found: Held) -> Diagnosis | None:
     """Why it takes so long."""
     if found.holder in (IMPORT, HOOK, LOOP):
-        return _blocked(diagnose(snapshot), found.holder)
+        picture = snapshot if found.holder == LOOP else _imported(snapshot)
+        return _blocked(diagnose(picture), found.holder)
     if found.holder is None:
         return None
     summary, remedy = _TOLD[found.holder]
@@ -103,12 +106,32 @@ def explain(stage: Stage, snapshot: Snapshot, found: Held) -> Diagnosis | None:
 
 
 def _blocked(told: Diagnosis | None, holder: str) -> Diagnosis | None:
-    if told is None or holder == LOOP:
+    if told is None or holder == LOOP or told.cause == SUSPENDED:
         return told
     call = f"in {told.call}" if told.call else "at this line"
     what = "the application is still being imported" if holder == IMPORT else (
         "a server hook has not returned, and the loop does not run yet")
-    return told._replace(summary=f"{what}; the main thread is {call}", remedy=_AT_IMPORT)
+    kept = f"; {told.summary}" if told.cause == GIL_HELD else ""
+    return told._replace(summary=f"{what}; the main thread is {call}{kept}", remedy=_AT_IMPORT)
+
+
+def _imported(snapshot: Snapshot) -> Snapshot:
+    """Without what has imported the application's own code: that it is being imported is what a
+    boot is, and not why it takes long. What this code in turn imports of others stays."""
+    profile = snapshot.profile
+    return snapshot._replace(
+        threads=tuple(each._replace(frames=_without_importers(each.frames)) if each.loop else each
+                      for each in snapshot.threads),
+        profile=profile and profile._replace(stacks=tuple(
+            each._replace(frames=_without_importers(each.frames)) for each in profile.stacks)))
+
+
+def _without_importers(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    culprit, below = split(frames)
+    if culprit is None:
+        return frames
+    outer = frames[:len(frames) - len(below)]
+    return (*(frame for frame in outer if not is_importer(frame)), *below)
 
 
 def _before_loop(snapshot: Snapshot) -> str:

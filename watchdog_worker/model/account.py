@@ -45,6 +45,8 @@ class Stage(NamedTuple):
     """Of the task or the thread."""
     connections: int | None = None
     """How many are open."""
+    paused_s: float | None = None
+    """For how much of the boot the process did not run: not counted towards any limit."""
 
 
 class ContextLeak(NamedTuple):

@@ -8,6 +8,7 @@ from watchdog_worker import report
 from watchdog_worker.diagnosis import stage as room
 from watchdog_worker.diagnosis.stage import Held
 from watchdog_worker.model import (
+    Effort,
     Frame,
     Request,
     Snapshot,
@@ -129,3 +130,70 @@ def test_the_first_line(stage: Stage, snapshot: Snapshot, line: str) -> None:
     told = room.explain(stage, snapshot, found)
     stage = stage._replace(holder=found.holder, holder_name=found.name)
     assert headline(report.SLOW_STARTUP, snapshot, ALIVE, told, stage=stage) == line
+
+
+STARVED = Effort(10.0, silent_s=10.0, cpu_s=0.1, process_cpu_s=0.2, late_s=0.5)
+
+
+@pytest.mark.parametrize("stage, outer, running, line", [
+    (BOOT, Frame("/lib/gunicorn/workers/base.py", 136, "load_wsgi"), False,
+     "watchdog slow startup: 30.0 s since the fork, importing: the process does not get to run"),
+    (DRAIN, SERVE, True,
+     "watchdog slow shutdown: 15.0 s of 30 s (graceful_timeout) gone, loop silent: the process "
+     "does not get to run")])
+def test_where_the_process_does_not_get_to_run_no_line_is_blamed(
+    stage: Stage, outer: Frame, running: bool, line: str
+) -> None:
+    """Its thread is ready to run."""
+    own = thread("MainThread", outer, CONNECT, loop=True, holds=False)._replace(state="R (running)")
+    snapshot = Snapshot(threads=(own,), effort=STARVED)
+    stall = Stall(10.0, "startup", 30.0, running=running)
+    found = room.held(stage, snapshot, stall)
+    told = room.explain(stage, snapshot, found)
+    assert told is not None and (told.cause, told.culprit) == ("suspended", None)
+    assert "throttled" in (told.summary or "")
+    stage = stage._replace(holder=found.holder)
+    assert headline(report.SLOW_STARTUP, snapshot, stall, told, stage=stage) == line
+
+
+def test_what_a_boot_was_paused_for_is_said() -> None:
+    """It is in the seconds since the fork, and not in what is held against the boot."""
+    told = headline(report.SLOW_STARTUP, Snapshot(), ALIVE, None,
+                    stage=BOOT._replace(paused_s=20.04))
+    assert told == "watchdog slow startup: 30.0 s since the fork (20.0 s of it paused)"
+
+
+def test_a_pause_is_no_time_that_the_loop_was_blocked() -> None:
+    """A drain whose loop is blocked after it, too."""
+    own = thread("MainThread", SERVE, CONNECT._replace(calls="time.sleep"), loop=True, holds=False)
+    snapshot = Snapshot(threads=(own,), effort=Effort(1.0, 0.0, 0.0, silent_s=1.5))
+    stall = Stall(21.5, "shutdown", 30.0)
+    found = room.held(DRAIN, snapshot, stall)
+    told = headline(report.SLOW_SHUTDOWN, snapshot, stall, room.explain(DRAIN, snapshot, found),
+                    stage=DRAIN._replace(holder=found.holder))
+    assert "loop blocked 1.5 s by time.sleep" in told
+
+
+IMPORTS = Frame("<frozen importlib._bootstrap>", 241, "_find_and_load",
+                module="importlib._bootstrap")
+MODULE = Frame("/srv/shop/main.py", 3, "<module>", "import shop.db", app=True)
+LOADS = Frame("/lib/gunicorn/workers/base.py", 136, "load_wsgi", module="gunicorn.workers.base")
+HELD = Effort(3.0, 2.9, 2.9, gil_wait_s=2.8, silent_s=3.0, late_s=2.8)
+
+
+@pytest.mark.parametrize("innermost, effort, cause", [
+    ((CONNECT._replace(calls="time.sleep"),), Effort(3.0, 0.0, 0.0, silent_s=3.0), "sleep"),
+    ((CONNECT._replace(calls="sum"),), HELD, "gil_held"),
+    ((CONNECT, IMPORTS, Frame("/lib/numpy/__init__.py", 9, "<module>", module="numpy")), HELD,
+     "import")], ids=["sleeps", "holds the GIL", "imports a library"])
+def test_that_a_boot_imports_is_no_cause(
+    innermost: tuple[Frame, ...], effort: Effort, cause: str
+) -> None:
+    """Modules of the application import each other; what they are at then is what takes long."""
+    own = thread("MainThread", LOADS, IMPORTS, MODULE, IMPORTS, *innermost, loop=True, holds=False)
+    snapshot, stall = Snapshot(threads=(own,), effort=effort), Stall(3.0, "startup", 30.0,
+                                                                     running=False)
+    told = room.explain(BOOT, snapshot, room.held(BOOT, snapshot, stall))
+    assert told is not None and told.culprit is not None
+    assert (told.cause, told.culprit.function) == (cause, "connect")
+    assert ("kept the GIL" in (told.summary or "")) is (cause == "gil_held")
