@@ -82,6 +82,26 @@ def boot_paused(way: str, ground: Ground) -> Came:
             words("serves" if stays else "the worker has been ended", listed(counts)))
 
 
+def drain_paused(ground: Ground) -> Came:
+    """SIGSTOP for longer than half of `graceful_timeout` of a worker that drains: it is told what
+    the drain waits for, and not that the loop was blocked."""
+    with ground.gunicorn(config=HOOKS + "graceful_timeout = 12\n") as server:
+        seen = Witness(ground, server)
+        client = Client(server, "/stream?9")
+        pid = client.whose()
+        os.kill(pid, signal.SIGTERM)
+        server.logged(r"Shutting down$")  # uvicorn's; a signal that is not seen to would wait
+        stop(7.0, pid)
+        report = seen.told("slow_shutdown")
+        client.rest()
+        holder = report.get("stage", {}).get("holder")
+        counts = told(seen)
+        calm = counts == ({"suspended": 1, "slow_shutdown": 1} if ground.ours else {})
+        return Came(client.whole and calm and (holder == "requests" or not ground.ours), words(
+            "the answer is whole" if client.whole else "the answer is cut off", listed(counts),
+            holder and f"waits for {holder}"))
+
+
 def all_paused(ground: Ground) -> Came:
     """SIGSTOP of master and worker for longer than `timeout`."""
     with ground.gunicorn(config=HOOKS, timeout=TIMEOUT_S) as server:
@@ -175,6 +195,7 @@ CASES: tuple[Case, ...] = (
     Case("worker stopped at import, startup_timeout", partial(boot_paused, "import_computes")),
     Case("worker stopped in lifespan startup, startup_timeout",
          partial(boot_paused, "startup_awaits")),
+    Case("worker stopped in its drain", drain_paused),
     Case("all stopped for longer than timeout", all_paused),
     *((Case("container paused for longer than timeout", container_paused),)
       if os.access(FREEZER / "cgroup.procs", os.W_OK) else ()),
