@@ -151,12 +151,14 @@ def test_a_drain_that_does_not_end_is_killed_in_the_end(tmp_path: Path) -> None:
                   environment={"LIFE_SHUTDOWN_WAIT_S": "1000"},
                   arguments=["--graceful-timeout", "2"]) as server:
         server.hang_up()
-        server.logged(r"watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER")
+        server.logged(r"watchdog loop alive, but the drain has outlasted graceful_timeout, "
+                      r"waiting for lifespan shutdown at .*life.py:\d+ in lifespan: .*; WORKER")
         server.logged(KILL)
         report = server.report("pre_kill")
         chains = [group["await_chain"] for group in report["tasks"]["groups"]]
         assert any(frame["function"] == "lifespan" for chain in chains for frame in chain)
-        assert "diagnosis" not in report
+        assert report["diagnosis"]["culprit"]["function"] == "lifespan"
+        assert report["stage"]["holder"] == "lifespan shutdown"
 
 
 def alive(pid: int) -> bool:

@@ -69,6 +69,8 @@ def waits_in_own_loop(snapshot: Snapshot) -> bool:
     nothing, as it is the loop's selector."""
     own = snapshot.loop_thread
     frames = own.frames if own is not None else ()
+    if frames and (frames[-1].calls or "").rpartition(".")[2] in _RUNNERS[1:]:
+        return True  # uvloop's, which has no frame
     runs = max((at for at, frame in enumerate(frames) if frame.function in _RUNNERS
                 and _root(frame) in ("asyncio", "uvloop")), default=None)
     return runs is not None and all(

@@ -136,8 +136,6 @@ def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
         return f"healthy{tasks}{threads}"
     if not stall.running:
         return f"not running yet{threads}"
-    if stall.phase == "shutdown":
-        return "alive, but the drain has outlasted graceful_timeout"
     return "alive, but the arbiter is not notified"
 
 

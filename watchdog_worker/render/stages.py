@@ -52,7 +52,11 @@ def _held(
     if stage.holder in _MAIN_THREAD:
         what = _MAIN_THREAD[stage.holder]
         call = f"in {diagnosis.call}" if diagnosis is not None and diagnosis.call else ""
-        return " ".join(filter(None, (what, call, where(diagnosis))))
+        words = " ".join(filter(None, (what, call, where(diagnosis))))
+        # Where the line is nobody's of the application, what it waits for says more.
+        if diagnosis is not None and diagnosis.culprit is None and diagnosis.waits_for:
+            words += f", for {diagnosis.waits_for}"
+        return words
     if stage.holder == "loop":
         silent = f" {stall.blocked_s:.1f} s" if stall is not None else ""
         words = " ".join(filter(None, (f"loop blocked{silent}", by(diagnosis), where(diagnosis))))
