@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.server import Server
 
+from watchdog_worker import phases
 from watchdog_worker.vitals.boundary import Boundary
 from watchdog_worker.vitals.protocol import isolated
 
@@ -25,6 +26,8 @@ class WatchedServer(Server):
     """A uvicorn server that tells its watch which phase it is in, and is told when to leave."""
 
     watch: Watch
+    step: str | None = None
+    """How far it has got, one of `phases`; written in the loop thread, read by the monitor."""
     _starting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -38,10 +41,27 @@ class WatchedServer(Server):
             on_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
             config.http_protocol_class = isolated(
                 config.http_protocol_class, contexts, on_uvloop)
+        self._note_lifespan()
         await super().startup(sockets=sockets)
+
+    def _note_lifespan(self) -> None:
+        """uvicorn calls both in the middle of something else, and shows nobody when."""
+        lifespan, start, end = self.lifespan, self.lifespan.startup, self.lifespan.shutdown
+
+        async def startup() -> None:
+            self.step = phases.LIFESPAN_STARTUP
+            await start()
+            self.step = phases.LISTENING
+
+        async def shutdown() -> None:
+            self.step = phases.LIFESPAN_SHUTDOWN
+            await end()
+
+        lifespan.startup, lifespan.shutdown = startup, shutdown
 
     async def main_loop(self) -> None:
         """Serving."""
+        self.step = phases.SERVING
         self.watch.heartbeat.serve()
         await super().main_loop()
 
@@ -90,13 +110,14 @@ class WatchedServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain and lifespan shutdown."""
-        leaving = self.watch.leaving
+        leaving, self.step = self.watch.leaving, phases.DRAIN
         leaving.ask(by_itself=leaving.asked_at is None)
         self.watch.heartbeat.drain(leaving.asked_at)
         # uvicorn's drain has no end of its own; gunicorn's setting says when it is to end.
         drain_s = _QUICK_S if leaving.quick else leaving.drain_s
         self.config.timeout_graceful_shutdown = drain_s  # type: ignore[assignment]
         await super().shutdown(sockets=sockets)
+        self.step = phases.SERVER_ENDED
         await self.watch.settle()
         self.watch.heartbeat.leave()
         leaving.has_drained()

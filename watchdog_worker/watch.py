@@ -176,7 +176,10 @@ class Watch:
             self._tell(report.STALL, signs, episode, decision.withheld)
         elif action is Action.PRE_KILL:
             self._logbook.speaking(signs.deadline)
-            self._tell(report.PRE_KILL, signs, episode)
+            if self.life.holds(signs, decision.state):
+                self.life.tell_shutdown(signs, decision.state, report.PRE_KILL)
+            else:
+                self._tell(report.PRE_KILL, signs, episode)
         elif action is Action.SLOW_REQUEST and decision.slow_before is not None:
             self.requests.tell_slow(decision.slow_before, self.heartbeat.loop)
         elif action is Action.NOTE_SLOW and decision.slow_before is not None:

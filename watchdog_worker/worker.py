@@ -189,7 +189,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         server = WatchedServer(config=self.config)
         server.watch = self.watch
         self.watch.leaving.server = server
-        self.watch.life.connections = lambda: len(server.server_state.connections)
+        self.watch.life.server = server
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -1,13 +1,14 @@
 """An ASGI application that is awkward at any moment of its life, as the environment tells it.
 
-`LIFE_IMPORT`, `LIFE_STARTUP`, `LIFE_SHUTDOWN` each name a function below that is called at that
-moment; `LIFE_S` is how long what ends takes; with `LIFE_ONCE` only the first process does it, and
-those after it are well. A request's path names one, too. What happens is noted.
+`LIFE_IMPORT`, `LIFE_STARTUP`, `LIFE_SHUTDOWN`, `LIFE_EXIT` each name a function below that is
+called at that moment; `LIFE_S` is how long what ends takes; with `LIFE_ONCE` only the first process
+does it, and those after it are well. A request's path names one, too. What happens is noted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import logging
 import os
@@ -64,6 +65,10 @@ def import_holds_gil() -> None:
     sum(range(2 * 10 ** 8))
 
 
+def import_runs_a_loop() -> None:
+    asyncio.run(startup_awaits())
+
+
 def import_raises() -> None:
     raise LookupError("the import has failed")
 
@@ -74,6 +79,27 @@ def startup_blocks() -> None:
 
 async def startup_awaits() -> None:
     await asyncio.sleep(SECONDS)
+
+
+async def startup_waits_for_a_child() -> None:
+    await asyncio.wait([asyncio.create_task(startup_awaits())])
+
+
+async def startup_waits_for_a_thread() -> None:
+    await asyncio.to_thread(startup_blocks)
+
+
+async def startup_computes_in_slices() -> None:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        a_slice()
+        await asyncio.sleep(0)
+
+
+def a_slice() -> None:
+    end = time.monotonic() + 0.05
+    while time.monotonic() < end:
+        pass
 
 
 def startup_raises() -> None:
@@ -88,6 +114,10 @@ async def shutdown_awaits() -> None:
     await asyncio.sleep(SECONDS)
 
 
+def exit_blocks() -> None:
+    time.sleep(SECONDS)
+
+
 def deadlock(library: Any) -> None:
     """Wait for ever in C, whatever signals come: `lock` does not return to let handlers run."""
     mutex = ctypes.create_string_buffer(256)  # all zeros: unlocked; larger than any platform's
@@ -98,11 +128,14 @@ def deadlock(library: Any) -> None:
 LIBC, LIBC_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 AT: dict[str, Callable[[], Any]] = {way.__name__: way for way in (
     import_blocks, import_blocks_in_native_code, import_hangs_in_native_code, import_computes,
-    import_holds_gil, import_raises, startup_blocks, startup_awaits, startup_raises,
-    shutdown_blocks, shutdown_awaits)}
+    import_holds_gil, import_runs_a_loop, import_raises, startup_blocks, startup_awaits,
+    startup_waits_for_a_child, startup_waits_for_a_thread, startup_computes_in_slices,
+    startup_raises, shutdown_blocks, shutdown_awaits, exit_blocks)}
 
 note("import")
 told("IMPORT")()
+if "LIFE_EXIT" in os.environ:
+    atexit.register(lambda: told("EXIT")())
 note("imported")
 
 
@@ -209,6 +242,13 @@ async def blocks_in_drain(send: Any, query: str) -> None:
     time.sleep(SECONDS)
 
 
+async def large(send: Any, query: str) -> None:
+    """More than a connection holds whose client does not read."""
+    await start(send)
+    await send({"type": "http.response.body", "body": bytes(50_000_000)})
+    note("sent /large")
+
+
 async def wait(send: Any, query: str) -> None:
     """An innocent request that is not answered soon."""
     await asyncio.sleep(3600)
@@ -281,5 +321,5 @@ def _hold_log(held: threading.Event) -> None:
 
 
 ON: dict[str, Callable[[Any, str], Awaitable[None]]] = {way.__name__: way for way in (
-    pid, stream, ignores_cancellation, blocks_in_drain, wait, thread, sleeps, waits_in_c,
+    pid, stream, large, ignores_cancellation, blocks_in_drain, wait, thread, sleeps, waits_in_c,
     holds_gil, computes_in_c, loops, swallows, log_held, log_held_in_c)}

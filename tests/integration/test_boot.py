@@ -278,3 +278,28 @@ def test_a_thread_of_the_application_does_not_hold_a_worker_that_was_told_to_go(
         server.process.wait(60)
         assert "SIGKILL" not in server.log
         assert not server.reports("post_mortem")
+
+
+CROWDED = """
+import asyncio, time
+
+async def waits():
+    await asyncio.sleep(3600)
+
+async def app(scope, receive, send):
+    others = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(50)]
+    await receive()
+    await waits()
+"""
+
+
+def test_the_lifespan_is_named_however_short_the_list_of_tasks_is(tmp_path: Path) -> None:
+    """`watchdog_max_tasks` cuts what is shown, and not what is known."""
+    (tmp_path / "crowded.py").write_text(CROWDED)
+    config = ('watchdog_dump_dir = "dumps"\nwatchdog_startup_threshold = 0.5\n'
+              'watchdog_max_tasks = 1\n')
+    with Gunicorn(tmp_path, "crowded:app", config=config, wait=False) as server:
+        told = server.report("slow_startup")
+    assert told["stage"]["holder"] == told["stage"]["step"] == "lifespan startup"
+    assert told["diagnosis"]["culprit"]["function"] == "waits"
+    assert len(told["tasks"]["groups"]) == 1

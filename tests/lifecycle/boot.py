@@ -18,7 +18,10 @@ LIMIT_S = 2
 QUICK = HOOKS + "watchdog_startup_threshold = 1\n"
 KEEPERS = {"import_holds_gil"}
 """What is to be told to have kept the GIL."""
-CULPRITS = {"import_hangs_in_native_code": "deadlock"}
+CULPRITS = {
+    "import_hangs_in_native_code": "deadlock", "import_runs_a_loop": "startup_awaits",
+    "startup_waits_for_a_child": "startup_awaits", "startup_waits_for_a_thread": "startup_blocks",
+    "startup_computes_in_slices": "a_slice"}
 """Where it is not the function itself that blocks."""
 ENDED = QUICK + f"watchdog_startup_timeout = {LIMIT_S}\n"
 
@@ -35,15 +38,15 @@ def slow(way: str, ground: Ground) -> Came:
     """A boot of 3 s with a threshold of 1 s: told of while it goes on, and then it serves."""
     with booting(ground, way, QUICK, 3) as server:
         seen = Witness(ground, server)
-        report = seen.told("slow_startup")
-        if way.endswith("awaits"):
-            found = names(report, way) and awaits(report, way)
+        report, line = seen.told("slow_startup"), CULPRITS.get(way, way)
+        if line.endswith("awaits"):
+            found = names(report, line) and awaits(report, line)
         else:
-            found = blames(report, way) and phase(report) in ("boot", "startup")
+            found = blames(report, line) and phase(report) in ("boot", "startup")
             if way in KEEPERS:
                 found = found and report["stall"]["gil_held"] is True
         return Came(found and not seen.timed_out,
-                    words("serves", _told(report, way, found)))
+                    words("serves", _told(report, line, found)))
 
 
 def _told(report: dict[str, Any], way: str, found: bool) -> str:
@@ -125,8 +128,12 @@ CASES: tuple[Case, ...] = (
             import_blocks_in_native_code="import blocks in native code, GIL free",
             import_computes="import computes",
             import_holds_gil="import holds the GIL",
+            import_runs_a_loop="import runs a loop of its own",
             startup_blocks="lifespan startup blocks",
-            startup_awaits="lifespan startup awaits"),
+            startup_awaits="lifespan startup awaits",
+            startup_waits_for_a_child="lifespan startup awaits another task",
+            startup_waits_for_a_thread="lifespan startup awaits a thread",
+            startup_computes_in_slices="lifespan startup computes in slices"),
     Case("boot hangs: told again and again", repeated),
     *_cases(hangs, import_blocks="boot hangs at import, startup_timeout",
             import_hangs_in_native_code="boot hangs in native code, startup_timeout",

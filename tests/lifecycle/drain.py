@@ -77,7 +77,8 @@ def endless(how: str, ground: Ground) -> Came:
         end = seen.end(pid)
         client.rest()
         report = seen.told("slow_shutdown")
-        found = lists(report, "/stream") and len(server.reports("slow_shutdown")) == 1
+        found = lists(report, "/stream") and len(server.reports("slow_shutdown")) == 1 and (
+            not any("slow" in request for request in report["requests"]))
         cancelled = seen.diary.count("cancelled /stream", pid) == 1
         shut_down = seen.diary.count("lifespan ended", pid) == 1
         return Came(
@@ -200,6 +201,43 @@ def _dumped(seen: Witness, pid: int, function: str) -> Came:
               not in_time and "told too late", _told(report, found, function)))
 
 
+def reader(ground: Ground) -> Came:
+    """A client that does not take its response: it is named, and the worker goes."""
+    with draining(ground, "HUP") as server:
+        seen = Witness(ground, server)
+        client = Client(server, "/large")
+        pid = seen.diary.wait("sent /large").pid
+        tell(server, "HUP")
+        end = seen.end(pid)
+        client.close()
+        report = seen.told("slow_shutdown")
+        clients = report.get("stage", {}).get("clients", [])
+        found = [each.get("path") for each in clients if each.get("unread")] == ["/large"] and (
+            "/large" in str(report["headline"]))
+        shut_down = seen.diary.count("lifespan ended", pid) == 1
+        return Came(end == "exit 0" and found and shut_down and not seen.timed_out,
+                    words(end, seen.timed_out and "WORKER TIMEOUT",
+                          "lifespan shut down" if shut_down else "no lifespan shutdown",
+                          _told(report, found, "the client")))
+
+
+def after_loop(function: str, ground: Ground) -> Came:
+    """What runs after the loop and never ends, in gunicorn's hook or at the interpreter's end: it
+    is named, and the worker goes."""
+    hook = "import time\ndef worker_exit(server, worker): time.sleep(3600)\n"
+    config = HOOKS + "graceful_timeout = 2\n" + (hook if function == "worker_exit" else "")
+    with ground.gunicorn(config=config, timeout=10, environment={"LIFE_EXIT": function}) as server:
+        seen = Witness(ground, server)
+        pid = server.worker_pid()
+        tell(server, "HUP")
+        end = seen.end(pid)
+        report = seen.told("slow_shutdown")
+        culprit = report.get("diagnosis", {}).get("culprit", {}).get("function")
+        found = culprit == function and function in str(report["headline"])
+        return Came(end in ORDERLY and (found or not ground.ours) and not _false(seen),
+                    words(end, ground.ours and _told(report, found, function), _false(seen)))
+
+
 def thread(how: str, ground: Ground) -> Came:
     """A thread that the interpreter waits for, and that never ends: its line is named, and the
     worker goes, in good order."""
@@ -250,6 +288,9 @@ CASES: tuple[Case, ...] = (
     *(Case(f"lifespan shutdown awaits for ever, {how}", partial(lifespan_awaits, how))
       for how in ("TERM", "HUP")),
     Case("lifespan shutdown blocks, HUP", lifespan_blocks),
+    Case("a client does not read, HUP", reader),
+    *(Case(f"{where} never ends, HUP", partial(after_loop, function)) for where, function in (
+        ("a function of atexit", "exit_blocks"), ("the hook worker_exit", "worker_exit"))),
     Case("the loop blocks in the drain, HUP", drain_blocks),
     *(Case(f"a thread holds the exit, {how}", partial(thread, how))
       for how in ("TERM", "max_requests")),

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 
 from watchdog_worker.budget import Budgeted
 from watchdog_worker.capture import (
-    filelocks,
+    kernel,
     naming,
     osthreads,
+    ownloop,
     process,
     requests,
     slow,
@@ -35,6 +36,7 @@ from watchdog_worker.model import (
     TaskGroup,
     Tasks,
     ThreadStack,
+    Waiting,
 )
 from watchdog_worker.ownthread import words
 from watchdog_worker.vitals import garbage
@@ -43,10 +45,8 @@ from watchdog_worker.vitals.inflight import Entry, InFlight
 T = TypeVar("T")
 
 _TASKS_S = 0.5
-_KERNEL_S = 0.2
 _FIGURES_S = 1.0
 """Figures of the process come last, and not at all where each file costs a wait for the GIL."""
-_FILE_DATABASES = "sqlite3."
 _NOWHERE = slow.Place(None)
 
 
@@ -143,7 +143,7 @@ class Camera:
         if loop is not None:
             raw.tasks = _attempt("tasks", incomplete, lambda: tasks.all_tasks(
                 loop, limits.max_frames, _TASKS_S))
-        raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        raw.kernel = _attempt("kernel", incomplete, lambda: kernel.views(raw.threads)) or {}
         if moved_on():
             raw.kernel.pop(self._loop_thread_id, None)
         _attempt("waits", incomplete, lambda: _look_further(raw, self._loop_thread_id, own))
@@ -171,8 +171,33 @@ class Camera:
             raw.tasks = found.tasks
             if found.threads:
                 raw.threads, raw.threads_total = self._threads(incomplete, found.threads)
-        raw.kernel = _attempt("kernel", incomplete, lambda: _kernel_views(raw.threads)) or {}
+        raw.kernel = _attempt("kernel", incomplete, lambda: kernel.views(raw.threads)) or {}
         return self._developed_or_not(raw, began, incomplete)
+
+    def take_lifespan(
+        self, loop: asyncio.AbstractEventLoop, main: object
+    ) -> tuple[Tasks | None, Waiting | None]:
+        """Where the task stands that runs `main`, with those that it waits for. Never raises, as
+        `take`."""
+        found = _attempt("tasks", [], lambda: ownloop.lifespan_of(loop, main))
+        return self._take_task(found) if found is not None else (None, None)
+
+    def take_own_loop(self) -> tuple[Tasks | None, Waiting | None]:
+        """The same for a loop that the main thread runs before the server's or after it."""
+        found = _attempt("tasks", [], lambda: ownloop.run_by(self._loop_thread_id))
+        return self._take_task(found) if found is not None else (None, None)
+
+    def _take_task(self, its: ownloop.OwnLoop) -> tuple[Tasks | None, Waiting | None]:
+        limits = self._limits
+        look = slow.Look((), self._loop_thread_id, limits.max_frames, _TASKS_S)
+        found = _attempt("tasks", [], lambda: look.at_task(*its))
+        if found is None:
+            return None, None
+        place, groups = found.places[0], found.tasks.groups[:limits.max_tasks]
+        frames = [frame for group in groups for frame in group.chain]
+        sources = Sources([*frames, *filter(None, [place.frame])], self._reader)
+        at = sources.frames((place.frame,))[0] if place.frame is not None else None
+        return _tasks(found.tasks, groups, sources), Waiting(at, place.pool, place.busy)
 
     def _threads(
         self, incomplete: list[str], only: Collection[int] | None = None
@@ -242,7 +267,7 @@ class Camera:
             names.setdefault(raw.blocking, running)
         waits: dict[int, tuple[Frame | None, str | None]] = {}
         for number in raw.slow_numbers:
-            frame, pool = raw.slow.places.get(number, _NOWHERE) if raw.slow else _NOWHERE
+            frame, pool, _ = raw.slow.places.get(number, _NOWHERE) if raw.slow else _NOWHERE
             waits[number] = (sources.frames((frame,))[0] if frame else None, pool)
         return requests.listed(
             raw.entries or [], now, self._choice, raw.blocking, names, waits)
@@ -256,30 +281,11 @@ def _attempt(part: str, incomplete: list[str], look: Callable[[], T]) -> T | Non
         return None
 
 
-def _kernel_views(threads: list[stacks.RawThread]) -> dict[int, osthreads.KernelView]:
-    """The loop thread's view always, the others' as far as the time goes.
-
-    Each file read gives up the GIL; beside a thread that computes without pause it comes back
-    only after a switch interval, so a hundred threads could cost seconds.
-    """
-    views: dict[int, osthreads.KernelView] = {}
-    deadline = monotonic() + _KERNEL_S
-    for thread in threads:
-        if thread.native_id is not None and (thread.loop or monotonic() < deadline):
-            views[thread.id] = osthreads.look(thread.native_id)
-    return views
-
-
 def _look_further(raw: _Raw, loop: int, own: stacks.RawStack | None) -> None:
-    """What neither the frames nor the thread's own entries in /proc tell: a file that a database
-    asks for in vain, and the child process behind a pipe."""
-    if own is not None and (own.frames[-1].calls or "").startswith(_FILE_DATABASES):
-        raw.waits_for = filelocks.locked_database() or raw.waits_for
-    view = raw.kernel.get(loop)
-    if view is not None and view.wait is not None and (view.wait.target or "").startswith("pipe:"):
-        reads = (view.wait.syscall or "").startswith(("read", "poll", "ppoll", "select", "pselect"))
-        target = process.other_end(view.wait.target or "", reads) or view.wait.target
-        raw.kernel[loop] = view._replace(wait=view.wait._replace(target=target))
+    raw.waits_for = kernel.file_lock(own) or raw.waits_for
+    view = kernel.behind_pipe(raw.kernel.get(loop))
+    if view is not None:
+        raw.kernel[loop] = view
 
 
 def _all_frames(

@@ -53,7 +53,7 @@ def _request(
     wait: tuple[Frame | None, str | None] | None,
 ) -> Request:
     scope = entry.scope
-    path = str(scope.get("path", ""))
+    path = path_of(scope)
     query = scope.get("query_string", b"")
     if choice.with_query and query:
         path += "?" + query.decode("latin-1")
@@ -62,7 +62,7 @@ def _request(
         type=str(scope.get("type", "")),
         method=scope.get("method"),
         path=path[:_MAX_TEXT],
-        client=_client(scope.get("client")),
+        client=address(scope.get("client")),
         age_s=round(max(0.0, now - entry.began), 3),
         blocking=entry.number == blocking,
         response_started=_state(entry.send, "response_started"),
@@ -75,11 +75,17 @@ def _request(
     )
 
 
-def _client(address: Any) -> str | None:
-    if not address:
+def path_of(scope: Mapping[str, Any]) -> str:
+    """A request's path, without its query."""
+    return str(scope.get("path", ""))[:_MAX_TEXT]
+
+
+def address(pair: Any) -> str | None:
+    """Of a client."""
+    if not pair:
         return None
-    host = str(address[0])
-    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+    host = str(pair[0])
+    return f"[{host}]:{pair[1]}" if ":" in host else f"{host}:{pair[1]}"
 
 
 def _state(send: Any, name: str) -> bool | None:

@@ -1,6 +1,6 @@
-"""Where slow requests wait. Runs in the monitor thread, on a healthy loop.
+"""Where slow requests wait, and other tasks. Runs in the monitor thread, on a healthy loop.
 
-Only what belongs to these requests is read: a report about one request is not to cost a picture
+Only what belongs to these is read: a report about one request is not to cost a picture
 of the whole process. What cannot be read of one of them is missing, and the others are told.
 """
 
@@ -21,30 +21,34 @@ _MAX_JOINED = 100
 
 
 class Place(NamedTuple):
-    """Where a request waits."""
+    """Where a request or another task waits."""
 
     frame: RawFrame | None
     pool: str | None = None
     """The name of the pool that it waits for."""
+    busy: bool = False
+    """It does not wait: it runs, or would at the loop's next turn."""
 
 
 class RawSlow(NamedTuple):
-    """What was seen of some requests."""
+    """What was seen of some requests, or of one task."""
 
     tasks: tasks.RawTasks
     places: dict[int, Place]
-    """By number, of those of which a task was found."""
+    """By number, of those of which a task was found; the one task under 0."""
     pools: tuple[ThreadPool, ...]
     threads: frozenset[int]
     """The threads of these pools that are at work, by their idents."""
 
 
 class _Seen(NamedTuple):
-    """One task of a request."""
+    """One task."""
 
     place: Place
     in_app: bool
     chain: Chain
+    stands: Any
+    """The task whose coroutine ends the chain: itself, or one that it awaits."""
 
 
 class Look:
@@ -84,6 +88,23 @@ class Look:
                         self._places[number] = place
                 except Exception:  # it moved while we looked, or is of foreign make
                     self._unread += 1
+        return self._all()
+
+    @stacks.walking
+    def at_task(self, loop: asyncio.AbstractEventLoop, task: Any) -> RawSlow:
+        """The same of this task. May raise anything: it is of foreign make, and may move."""
+        frame, current = _app_frame_of(self._loop_thread_id), asyncio.current_task(loop)
+        list(self._own_tasks(tasks.all_of(loop)))
+        with pools.Pools() as known:
+            seen = self._look_at(task, known)
+        runs = seen.stands is current
+        # A chain cannot be followed into what runs: the stack has it instead.
+        place = Place(frame or seen.place.frame) if runs else seen.place
+        ready = getattr(seen.stands, "_fut_waiter", seen) is None and not seen.stands.done()
+        self._places[0] = place._replace(busy=runs or ready)
+        return self._all()
+
+    def _all(self) -> RawSlow:
         groups = self._groups.ordered()
         total = sum(group.count for group in groups) + self._unread
         return RawSlow(
@@ -135,7 +156,8 @@ class Look:
         if frame is None and wait is None and frames:
             frame = frames[-1]
         place = Place(frame, wait and wait.pool.name)
-        return _Seen(place, in_app, chain)
+        awaited = (link for link in reversed(chain.links) if issubclass(type(link), asyncio.Task))
+        return _Seen(place, in_app, chain, next(awaited, task))
 
 
 def _waited_for(seen: _Seen) -> list[Any]:

@@ -213,14 +213,23 @@ def _summary(last: Last, at: Frame | None) -> str:
     if death.reason == OOM_SUSPECTED:
         return f"it was killed {when}, and it seems that memory had run out"
     if death.reason == TIMEOUT:
-        return ("it had been told to leave, and had not when graceful_timeout and then timeout "
-                "were over; its loop was free")
+        return _not_left(death)
     if death.by_arbiter:
         return ("gunicorn was ending all workers, and killed this one when graceful_timeout was "
                 "over")
     if death.reason == KILLED:
         return f"somebody sent it {death.signal or 'a signal'} {when}"
     return f"it has ended {when}, and nobody saw how"
+
+
+def _not_left(death: Death) -> str:
+    """Killed for its silence with a loop that lived, or had ended: it was leaving."""
+    since = death.last_notify_age_s
+    notified = f"gunicorn had not been notified for {since:.1f} s" if since is not None else (
+        "gunicorn was not notified any more")
+    if death.phase == "left":
+        return f"its server had ended, and its process went on: {notified}"
+    return f"it was leaving, and its drain was not over although its loop lived: {notified}"
 
 
 def _evidence(last: Last, frames: tuple[Frame, ...]) -> Iterator[str]:

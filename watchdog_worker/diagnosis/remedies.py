@@ -85,10 +85,15 @@ _CRASH_ELSEWHERE = ("see whether somebody sent the signal (a supervisor's watchd
                     "a library in C is to blame, and a core file (`ulimit -c`) says which")
 _DRAIN = ("a longer `graceful_timeout`, or a drain that ends sooner: the `slow_shutdown` report "
           "before this one names what it waited for")
+_AFTER_SERVER = ("what runs after the loop (worker_exit, atexit, threads that are no daemons) has "
+                 "to end sooner, or `timeout` to be longer: the reports before this one name what "
+                 "it waited for")
 
 
 def after_death(death: Death, known: bool) -> str:
     """For a worker that did not end at its timeout. `known`: its line in the application is."""
     if death.reason == "crash":
         return _CRASH if known else _CRASH_ELSEWHERE
+    if death.reason == "timeout" and death.phase == "left":
+        return _AFTER_SERVER
     return _DRAIN if death.by_arbiter else _AFTER_DEATH[death.reason]

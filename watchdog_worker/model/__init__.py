@@ -17,9 +17,9 @@ from watchdog_worker.model.account import (
     Death,
     Diagnosis,
     Report,
-    Stage,
     Stall,
 )
+from watchdog_worker.model.life import Connection, Progress, Stage, Waiting
 from watchdog_worker.model.picture import (
     Effort,
     Frame,
@@ -38,6 +38,7 @@ from watchdog_worker.model.picture import (
 )
 
 __all__ = [
+    "Connection",
     "ContextLeak",
     "Death",
     "Diagnosis",
@@ -47,6 +48,7 @@ __all__ = [
     "LoopLag",
     "Process",
     "Profile",
+    "Progress",
     "Report",
     "Request",
     "SCHEMA",
@@ -58,5 +60,6 @@ __all__ = [
     "Tasks",
     "ThreadPool",
     "ThreadStack",
+    "Waiting",
     "innermost_app",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from watchdog_worker.model.life import Stage
 from watchdog_worker.model.picture import Frame, Snapshot
 from watchdog_worker.plainform import to_plain
 
@@ -24,29 +25,6 @@ class Stall(NamedTuple):
     """False: the loop shows life, the report is about something else."""
     running: bool = True
     """False: the loop has not begun to run."""
-
-
-class Stage(NamedTuple):
-    """A boot or a drain that takes long."""
-
-    name: str
-    """`startup` or `shutdown`."""
-    seconds: float
-    """Since the fork, or since the worker was asked to leave."""
-    limit_s: float | None = None
-    """What it may take, `watchdog_startup_timeout` or `graceful_timeout`; None: without a limit."""
-    ended: bool | None = None
-    """True where the worker is ended for it."""
-    holder: str | None = None
-    """What it waits for: `import`, `hook` (gunicorn's, before the loop runs), `loop` (it is
-    blocked), `lifespan startup`, `lifespan shutdown`, `requests`, `connections`, `task`, `thread`;
-    None where that cannot be told."""
-    holder_name: str | None = None
-    """Of the task or the thread."""
-    connections: int | None = None
-    """How many are open."""
-    paused_s: float | None = None
-    """For how much of the boot the process did not run: not counted towards any limit."""
 
 
 class ContextLeak(NamedTuple):

@@ -27,7 +27,7 @@ def headline(
     stage: Stage | None = None,
 ) -> str:
     """One line; begins with `watchdog `."""
-    if stage is not None:
+    if stage is not None and event != "pre_kill":
         return plain(stages.line(stage, snapshot, stall, diagnosis))
     if death is not None:
         return plain(_death(death, pid, snapshot, stall, diagnosis))
@@ -42,7 +42,9 @@ def headline(
         return plain(f"watchdog process did not run for {stall.blocked_s:.1f} s (stopped, "
                      "throttled or starved): the loop is not to blame")
     opening = "watchdog stacks on demand: loop" if event == "on_demand" else "watchdog loop"
-    if stall is None or not stall.silent:
+    if stage is not None:
+        line = stages.last_line(stage, snapshot, stall, diagnosis)
+    elif stall is None or not stall.silent:
         line = f"{opening} {_alive(snapshot, stall)}"
     elif diagnosis is not None and diagnosis.cause == "suspended":
         line = f"{opening} silent {stall.blocked_s:.1f} s because the process did not get to run"
@@ -134,8 +136,6 @@ def _alive(snapshot: Snapshot, stall: Stall | None) -> str:
         return f"healthy{tasks}{threads}"
     if not stall.running:
         return f"not running yet{threads}"
-    if stall.phase == "shutdown":
-        return "alive, but the drain has outlasted graceful_timeout"
     return "alive, but the arbiter is not notified"
 
 

@@ -9,7 +9,7 @@ import os
 import re
 from urllib.parse import quote
 
-from watchdog_worker.model import Diagnosis, Frame, Request, innermost_app
+from watchdog_worker.model import Connection, Diagnosis, Frame, Request, innermost_app
 
 _PATH_CHARS = 200
 _BLOCKERS = {"import": "by an import", "logging": "by writing a log"}
@@ -38,10 +38,23 @@ def short_path(path: str) -> str:
 
 def request_name(request: Request) -> str:
     """A request in one line."""
-    path = request.path[:_PATH_CHARS]
+    return _asked(request.method or request.type, request.path)
+
+
+def connection_name(connection: Connection) -> str:
+    """A connection in one line: `10.0.3.4:5432 (GET /big, takes nothing)`."""
+    asked = "WebSocket" if connection.websocket else connection.method
+    known = [_asked(asked or "", connection.path)] if connection.path is not None else []
+    known += ["takes nothing"] if connection.unread else []
+    name = connection.client or "a client"
+    return f"{name} ({', '.join(known)})" if known else name
+
+
+def _asked(word: str, whole_path: str) -> str:
+    path = whole_path[:_PATH_CHARS]
     if not _SIMPLE_PATH.fullmatch(path):  # it could pass for more than a path
         path = quote(path, safe="/:@!$&'()*+;=~?%", errors="replace")
-    return f"{request.method or request.type} {path}"
+    return f"{word} {path}".lstrip()
 
 
 def handling(request: Request | None) -> str:
@@ -70,3 +83,8 @@ def by(diagnosis: Diagnosis | None) -> str:
     if cause == "unknown":
         return f"in {call}" if call else ""
     return f"by {call or cause.replace('_', ' ')}"
+
+
+def during(phase: str) -> str:
+    """`during startup`, `while serving`."""
+    return f"{'while' if phase == 'serving' else 'during'} {phase}"

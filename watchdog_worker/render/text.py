@@ -24,7 +24,14 @@ from watchdog_worker.model import (
     Tasks,
     ThreadStack,
 )
-from watchdog_worker.render.names import place, request_name, short_path, telling_frame
+from watchdog_worker.render.names import (
+    connection_name,
+    during,
+    place,
+    request_name,
+    short_path,
+    telling_frame,
+)
 from watchdog_worker.render.plain import plain
 
 
@@ -52,7 +59,7 @@ def _body(report: Report) -> Iterator[str]:
     if report.stage is not None:
         yield from _stage(report.stage)
     if report.stall is not None:
-        yield from _stall(report.stall)
+        yield from _stall(report.stall, report.stage is not None)
     if report.context is not None:
         yield f"variable:   {plain(report.context.variable)}"
         yield f"holds:      {plain(report.context.type)}"
@@ -96,10 +103,10 @@ def _death(death: Death) -> Iterator[str]:
         yield f"            {', '.join(life)}"
 
 
-def _stall(stall: Stall) -> Iterator[str]:
+def _stall(stall: Stall, of_stage: bool) -> Iterator[str]:
     timeout = f"timeout {stall.timeout_s:g} s" if stall.timeout_s else "no timeout"
-    if stall.running:
-        yield f"loop silent for {stall.blocked_s:.2f} s while {stall.phase}, {timeout}"
+    if stall.running and (stall.silent or not of_stage):
+        yield f"loop silent for {stall.blocked_s:.2f} s {during(stall.phase)}, {timeout}"
     if stall.withheld:
         yield f"{stall.withheld} more stalls were not told (watchdog_stall_rate_limit)"
 
@@ -112,6 +119,10 @@ def _stage(stage: Stage) -> Iterator[str]:
         limit = f", {setting} {stage.limit_s:g} s"
     open_ones = f", {_count(stage.connections, 'connection')} open" if stage.connections else ""
     yield f"{plain(stage.name)}: {stage.seconds:.2f} s since {since}{limit}{open_ones}"
+    for connection in stage.clients:
+        yield f"            {plain(connection_name(connection))}"
+    if stage.clients and (stage.connections or 0) > len(stage.clients):
+        yield f"            and {(stage.connections or 0) - len(stage.clients)} more"
 
 
 def _diagnosis(diagnosis: Diagnosis, dead: bool) -> Iterator[str]:
@@ -201,9 +212,10 @@ def _threads(snapshot: Snapshot) -> Iterator[str]:
 
 def _alike(threads: Iterable[ThreadStack]) -> list[list[ThreadStack]]:
     """Threads that stand at the same place together, as a pool's idle ones do."""
-    groups: dict[tuple[bool, tuple[Frame, ...]], list[ThreadStack]] = {}
+    groups: dict[tuple[object, ...], list[ThreadStack]] = {}
     for thread in threads:
-        groups.setdefault((thread.loop, _without_locals(thread.frames)), []).append(thread)
+        key = thread.loop, thread.holds_exit, _without_locals(thread.frames)
+        groups.setdefault(key, []).append(thread)
     return list(groups.values())
 
 
@@ -215,7 +227,9 @@ def _thread_title(group: list[ThreadStack]) -> str:
     first = group[0]
     if len(group) > 1:
         names = ", ".join(plain(thread.name) or str(thread.id) for thread in group[:3])
-        return f"{len(group)} threads at one place ({names}{', ...' if len(group) > 3 else ''}):"
+        holds = ", hold the exit" if first.holds_exit else ""
+        return (f"{len(group)} threads at one place ({names}{', ...' if len(group) > 3 else ''})"
+                f"{holds}:")
     parts = [f"{'loop thread' if first.loop else 'thread'} {plain(first.name) or first.id}"]
     if first.native_id is not None:
         parts.append(f"tid {first.native_id}")
@@ -225,6 +239,8 @@ def _thread_title(group: list[ThreadStack]) -> str:
         parts.append(f"cpu {first.cpu_s:.2f} s")
     if first.wait is not None:
         parts.append(_wait(first.wait))
+    if first.holds_exit:
+        parts.append("holds the exit")
     return ", ".join(parts) + ":"
 
 

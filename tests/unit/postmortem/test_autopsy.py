@@ -267,3 +267,18 @@ def test_what_was_found_later_says_when_it_was_last_alive() -> None:
     assert told_of.death is not None
     assert (told_of.death.last_trace, told_of.death.host) == ("2023-11-14T22:13:20Z", "web-2")
     assert "found later" in told_of.headline
+
+
+@pytest.mark.parametrize("phase, words, remedy", [
+    ("shutdown", "its drain was not over although its loop lived", "graceful_timeout"),
+    ("left", "its server had ended, and its process went on", "atexit")])
+def test_a_drain_that_was_killed_says_no_more_than_is_known(
+    phase: str, words: str, remedy: str
+) -> None:
+    """Whether graceful_timeout was over by then is not."""
+    seen = recording(phase=phase, last_notify=NOW - 2.1)
+    found = autopsy.examined(seen, ending(killed_by("SIGABRT"), struck=True)).diagnosis
+    assert found is not None and found.summary is not None and found.remedy is not None
+    assert words in found.summary
+    assert "had not been notified for 2.1 s" in found.summary
+    assert "graceful_timeout" not in found.summary and remedy in found.remedy

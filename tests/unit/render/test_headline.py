@@ -31,8 +31,6 @@ EMPTY = Snapshot()
      "watchdog stacks on demand: loop not running yet, 0 threads"),
     (report.PRE_KILL, Stall(0.1, "serving", 6, kill_in_s=1.0, silent=False), None,
      "watchdog loop alive, but the arbiter is not notified; WORKER TIMEOUT in 1.0 s"),
-    (report.PRE_KILL, Stall(0.1, "shutdown", 6, kill_in_s=1.0, silent=False), None,
-     "watchdog loop alive, but the drain has outlasted graceful_timeout; WORKER TIMEOUT in 1.0 s"),
     (report.STALL, Stall(1.0, "serving", 0), Diagnosis(
         culprit=Frame("/a.py", 1, "f\n[CRITICAL] forged\x1b[31m")),
      "watchdog loop blocked 1.0 s at /a.py:1 f\\x0a[CRITICAL] forged\\x1b[31m"),
