@@ -12,6 +12,9 @@ UNHEARD_S = 1.0
 """A loop that has shown no sign of life for so long will not leave by itself soon."""
 _MARGIN_S = 1.0
 """So much of `graceful_timeout`, and no more than a quarter, is for what comes after the drain."""
+_LAST_SHARE = 0.4
+"""So much of the margin is for the end itself, in the server's hooks and the logs: what has not
+come to its end by then is cut off."""
 _LEFT_OVER_S = 2.0
 """What threads and tasks of the application get that go on when all else has ended: uvicorn's own
 worker dies of the signal there, and takes them with it."""
@@ -75,12 +78,11 @@ def status(way: WayOut) -> int | None:
 
 
 def _limit(way: WayOut) -> float:
-    """What is not requests has to be done by then."""
+    """What is not requests has to be done by then: before gunicorn's own patience ends."""
     asked = (way.asked_at or 0.0) if way.quick_at is None else way.quick_at
-    return asked + way.graceful_s - margin(way.graceful_s)
+    return asked + way.graceful_s - _LAST_SHARE * margin(way.graceful_s)
 
 
 def _left_over_until(way: WayOut, since: float) -> float:
-    """Before gunicorn's own patience ends, which would be a death; but not without a moment."""
-    before_kill = _limit(way) + margin(way.graceful_s) / 2
-    return max(min(since + _LEFT_OVER_S, before_kill), since + _LEAST_LEFT_OVER_S)
+    """In time, but not without a moment."""
+    return max(min(since + _LEFT_OVER_S, _limit(way)), since + _LEAST_LEFT_OVER_S)

@@ -12,6 +12,7 @@ import atexit
 import ctypes
 import logging
 import os
+import random
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -269,6 +270,21 @@ async def sleeps(send: Any, query: str) -> None:
     time.sleep(SECONDS)
 
 
+async def sleeps_beside_a_thread(send: Any, query: str) -> None:
+    """A thread that computes runs on."""
+    threading.Thread(target=computes, daemon=True).start()
+    time.sleep(SECONDS)
+
+
+def computes() -> None:
+    while True:
+        goes_deep(random.randrange(60))
+
+
+def goes_deep(levels: int) -> int:
+    return goes_deep(levels - 1) + 1 if levels else sum(each for each in (1, 2, 3))
+
+
 async def waits_in_c(send: Any, query: str) -> None:
     """No handler of Python's ever gets its turn in this thread again; others run."""
     deadlock(LIBC)
@@ -321,5 +337,5 @@ def _hold_log(held: threading.Event) -> None:
 
 
 ON: dict[str, Callable[[Any, str], Awaitable[None]]] = {way.__name__: way for way in (
-    pid, stream, large, ignores_cancellation, blocks_in_drain, wait, thread, sleeps, waits_in_c,
-    holds_gil, computes_in_c, loops, swallows, log_held, log_held_in_c)}
+    pid, stream, large, ignores_cancellation, blocks_in_drain, wait, thread, sleeps,
+    sleeps_beside_a_thread, waits_in_c, holds_gil, computes_in_c, loops, swallows, log_held, log_held_in_c)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 
 from tests.lifecycle.case import Came, Case, Ground
 from tests.lifecycle.clients import Client
 from tests.lifecycle.notes import HOOKS
 from tests.lifecycle.witness import APP, KILL, Witness, words
 
-TIMEOUT_S = 2
+TIMEOUT_S, BUSY_TURNS = 2, 5
 CORE = HOOKS + "watchdog_core_dumps = True\n"
 RAISES = HOOKS + """
 def worker_abort(worker):
@@ -85,6 +86,19 @@ def aborted(way: str, function: str, ground: Ground) -> Came:
         words(end, hooked, said, got != [b""] and f"the client got {got[0][:40]!r}"))
 
 
+def busy(ground: Ground) -> Came:
+    """Again and again, as it is a matter of the moment: C reads the stack of a thread that runs."""
+    came = [aborted("sleeps_beside_a_thread", "sleeps_beside_a_thread",
+                    ground._replace(folder=_folder(ground, turn))) for turn in range(BUSY_TURNS)]
+    return next((each for each in came if not each.right), came[0])
+
+
+def _folder(ground: Ground, turn: int) -> Path:
+    folder = ground.folder / str(turn)
+    folder.mkdir()
+    return folder
+
+
 def gil_held(way: str, ground: Ground) -> Came:
     """No hook can run: SIGKILL ends it, and its stack is told afterwards."""
     seen, pid, end, got = killed(way, ground, HOOKS)
@@ -125,6 +139,7 @@ def bad_hook(config: str, way: str, function: str, ground: Ground) -> Came:
 
 CASES: tuple[Case, ...] = (
     Case("sleeps", partial(aborted, "sleeps", "sleeps")),
+    Case("sleeps, a thread computes", busy),
     Case("waits in C, GIL free", partial(aborted, "waits_in_c", "deadlock")),
     Case("loops in Python", partial(aborted, "loops", "loops")),
     Case("swallows BaseException", partial(aborted, "swallows", "swallows")),

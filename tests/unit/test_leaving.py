@@ -272,9 +272,9 @@ def test_a_hook_of_gunicorns_is_not_cut_off_by_a_signal(make: Callable[..., Stag
     stage.now = 110.0
     stage.leaving.quit()
     assert (stage.ends, stage.did) == ([], ["worker_int"])
-    stage.tend(138.9)
+    stage.tend(139.5)
     assert stage.kills == []
-    stage.tend(139.1)
+    stage.tend(139.7)
     assert stage.kills == [signal.SIGQUIT]
 
 

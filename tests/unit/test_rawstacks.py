@@ -81,6 +81,22 @@ def test_a_silent_loop_with_a_monitor_that_runs(switch: Switch, fd: int) -> None
     assert due(raw) == 54.5  # the loop lives again
 
 
+def test_once_the_monitor_has_spoken_a_signal_shows_its_own_thread_alone(
+    switch: Switch, fd: int
+) -> None:
+    """Python runs, and the stack of a thread that runs cannot be read in C; until the loop lives
+    again."""
+    raw = RawStacks(fd, margin=5.0)
+    raw.take(preloaded=True)
+    raw.tend(24.0, 30.0)
+    assert switch.enabled == [True]
+    raw.rest(30.0)
+    raw.tend(29.0, 30.0)
+    assert switch.enabled == [True, False]
+    raw.tend(31.0, 61.0)
+    assert switch.enabled == [True, False, True]
+
+
 def test_no_deadline_no_timer(switch: Switch, fd: int) -> None:
     """Before the worker serves, and with timeout = 0; one that is armed is taken back."""
     raw = RawStacks(fd, margin=1.0)

@@ -143,6 +143,9 @@ def _snapshot(
     threads, total = found.threads, found.total
     if not threads:  # as they were seen then
         threads, total = seen.threads[:caps.threads], seen.threads_total or 0
+    elif len(threads) == 1 and threads[0].loop and seen.threads:  # the signal shows its own alone
+        others = tuple(each for each in seen.threads if not each.loop)
+        threads, total = (*threads, *others)[:caps.threads], seen.threads_total or 0
     process = Process(rss_bytes=pulse.rss_bytes or None, threads=pulse.threads or None)
     return Snapshot(
         threads=threads,
