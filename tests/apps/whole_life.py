@@ -338,4 +338,5 @@ def _hold_log(held: threading.Event) -> None:
 
 ON: dict[str, Callable[[Any, str], Awaitable[None]]] = {way.__name__: way for way in (
     pid, stream, large, ignores_cancellation, blocks_in_drain, wait, thread, sleeps,
-    sleeps_beside_a_thread, waits_in_c, holds_gil, computes_in_c, loops, swallows, log_held, log_held_in_c)}
+    sleeps_beside_a_thread, waits_in_c, holds_gil, computes_in_c, loops, swallows, log_held,
+    log_held_in_c)}
