@@ -42,7 +42,9 @@ def slow(way: str, ground: Ground) -> Came:
         if line.endswith("awaits"):
             found = names(report, line) and awaits(report, line)
         else:
-            found = blames(report, line) and phase(report) in ("boot", "startup")
+            # Between two slices it is the lifespan itself that is at work.
+            found = (blames(report, line) or blames(report, way)) and (
+                phase(report) in ("boot", "startup"))
             if way in KEEPERS:
                 found = found and report["stall"]["gil_held"] is True
         return Came(found and not seen.timed_out,
